@@ -3,5 +3,15 @@
  *
  * @module
  */
+export * as Sample from "./lib/core/Sample.ts"
+export * as Rejection from "./lib/core/Rejection.ts"
+export * as Iteration from "./lib/core/Iteration.ts"
 export * as Boundary from "./lib/core/Boundary.ts"
 export * as Segmenter from "./lib/core/Segmenter.ts"
+export * as Sections from "./lib/core/Sections.ts"
+export * as Dialect from "./lib/core/Dialect.ts"
+export * as Summary from "./lib/core/Summary.ts"
+export * as Tokenizer from "./lib/Tokenizer.ts"
+export * as TextModel from "./lib/TextModel.ts"
+export * as Summarizer from "./lib/Summarizer.ts"
+export * as Reconstruction from "./lib/Reconstruction.ts"

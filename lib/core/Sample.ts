@@ -1,0 +1,82 @@
+/**
+ * Question, reasoning, conclusion: the record of one long reasoning, and how to take an R1-style answer apart.
+ *
+ * @module
+ */
+import * as Rejection from "./Rejection.ts"
+import * as Sections from "./Sections.ts"
+
+/** A message of a conversation. */
+export interface Message {
+  readonly role: "system" | "user" | "assistant"
+  readonly content: string
+}
+
+/** What is asked: a text, or a conversation that ends with the user. */
+export type Question = string | ReadonlyArray<Message>
+
+/** One source record: (q, r, c) of InftyThink, section 3.1. */
+export interface Sample {
+  /** What names the sample in rows and rejections. */
+  readonly id: string
+  readonly question: Question
+  /** The text between the think tags, to the character. */
+  readonly reasoning: string
+  /** The text behind the reasoning, to the character. */
+  readonly conclusion: string
+  /** The file and line, from 1, of the record. */
+  readonly origin?: { readonly file: string; readonly line: number }
+}
+
+/** The two halves of an answer. */
+export interface Answer {
+  readonly reasoning: string
+  readonly conclusion: string
+}
+
+/**
+ * Takes an R1-style answer apart: the reasoning between its tags, and the conclusion behind them.
+ *
+ * The opening tag may be missing, because the prompt held it; the first closing tag ends the reasoning; a conclusion
+ * may have tags of its own (`<answer>`, `<Output>`, `<|begin_of_solution|>`). What has no closing tag is rejected.
+ */
+export const split = (answer: string, place?: Rejection.Place): Answer | Rejection.Rejection => {
+  const [first, ...rest] = Sections.parse(markup, answer, { orphans: "retag" })
+  if (first?.section !== "reasoning") {
+    return Rejection.make("no-reasoning", `The answer has no think tags: ${Rejection.quote(answer)}`, place)
+  }
+  if (!first.closed) {
+    return Rejection.make("unclosed-reasoning", `The reasoning is not closed: ${Rejection.quote(answer)}`, place)
+  }
+  return { reasoning: first.text, conclusion: rest.map(({ text }) => text).join("") }
+}
+
+const reasoning = (open: string, close: string): Sections.Section => ({
+  name: "reasoning",
+  open,
+  close,
+  newlines: [],
+  after: ["start"]
+})
+
+const conclusion = (open: string, close: string): Sections.Section => ({
+  name: "answer",
+  open,
+  close,
+  newlines: [],
+  after: ["reasoning"]
+})
+
+/** How published answers tag reasoning and conclusion. */
+const markup: Sections.Grammar = {
+  sections: [
+    reasoning("<think>", "</think>"),
+    reasoning("<|begin_of_thought|>", "<|end_of_thought|>"),
+    reasoning("<Thought>", "</Thought>"),
+    reasoning("◁think▷", "◁/think▷"),
+    reasoning("<seed:think>", "</seed:think>"),
+    conclusion("<answer>", "</answer>"),
+    conclusion("<|begin_of_solution|>", "<|end_of_solution|>"),
+    conclusion("<Output>", "</Output>")
+  ]
+}
