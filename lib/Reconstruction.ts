@@ -1,0 +1,244 @@
+/**
+ * Reconstruction: a sample of long reasoning becomes the trajectory that would have led to it, and its rows of training
+ * data (InftyThink, arXiv 2503.06692, section 3.1).
+ *
+ * ```text
+ *   Sample ─ segment ─▶ reasonings ─ summarize ─▶ summaries ─ recombine ─▶ Trajectory ─ render ─▶ Rows
+ * ```
+ *
+ * @module
+ */
+import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import * as Semaphore from "effect/Semaphore"
+import * as Stream from "effect/Stream"
+import * as Dialect from "./core/Dialect.ts"
+import * as Iteration from "./core/Iteration.ts"
+import * as Rejection from "./core/Rejection.ts"
+import type { Message, Question, Sample } from "./core/Sample.ts"
+import * as Segmenter from "./core/Segmenter.ts"
+import * as Summary from "./core/Summary.ts"
+import * as Summarizer from "./Summarizer.ts"
+import type { ModelError } from "./TextModel.ts"
+import { Tokenizer } from "./Tokenizer.ts"
+
+/** How to reconstruct. */
+export interface Options {
+  /** η: the most tokens of reasoning in an iteration; an integer of at least 4. */
+  readonly eta: number
+  /** γ: the most tokens in a summary; 1024 by default. */
+  readonly gamma?: number
+  /** How rows are written; `v1` by default. */
+  readonly dialect?: Dialect.Dialect
+  /**
+   * What a summary is made of: `recurrent`, the default and InftyThink+'s, of the summary before and one segment, which
+   * is all that the model will have; `cumulative`, InftyThink's, of all segments so far.
+   */
+  readonly summaries?: "recurrent" | "cumulative"
+  /** How segments are filled; `greedy` by default. */
+  readonly packing?: "greedy" | "even"
+  /** What to do about tags and special tokens in the sample and in summaries; `reject` by default. */
+  readonly tags?: Dialect.TagPolicy
+  /** How often a summary is sampled before its sample is rejected; 10 by default. */
+  readonly tries?: number
+}
+
+/** How to reconstruct many samples at once. */
+export interface StreamOptions extends Options {
+  /** The most samples that are worked on at once; 8 by default. */
+  readonly concurrency?: number
+  /**
+   * The most samples that are held: those worked on and those done that wait for a slow one before them, because rows
+   * come in the order of the input; 8 × concurrency by default.
+   */
+  readonly window?: number
+}
+
+/** The trajectory of a sample, and what it took. */
+export interface Reconstruction extends Iteration.Trajectory {
+  /** How many tags in the sample and its summaries were made harmless. */
+  readonly replaced: number
+  /** Who wrote the summaries; null where none was needed. */
+  readonly model: string | null
+}
+
+/** A row of training data: an instance, where it comes from, and how it was made. */
+export interface Row {
+  /** The id of the sample. */
+  readonly sample: string
+  /** The iteration's place in its trajectory, from 1. */
+  readonly index: number
+  /** How many iterations the trajectory has. */
+  readonly count: number
+  /** The flat text that the model reads: its template with the question, and the history. Loss is on `target` alone. */
+  readonly prompt: string
+  /** What the model learns to write. */
+  readonly target: string
+  /** The prompt as a conversation; `prefix` begins the assistant's turn. */
+  readonly messages: ReadonlyArray<Message>
+  readonly prefix: string
+  /** The question as a conversation, so that the column has one type. */
+  readonly question: ReadonlyArray<Message>
+  /** The summary the iteration starts from; null in the first. */
+  readonly history: string | null
+  /** The tokens of the prompt, of the target, and of the reasoning in it. */
+  readonly tokens: { readonly prompt: number; readonly target: number; readonly reasoning: number }
+  readonly dialect: string
+  readonly eta: number
+  readonly gamma: number
+  /** The tokenizer that counted. */
+  readonly tokenizer: string
+  /** Who wrote the summaries; null where none was needed. */
+  readonly model: string | null
+  /** How summaries were asked for: `recurrent` or `cumulative`, and the version of the wording. */
+  readonly summaries: string
+  /** How many tags in the sample and its summaries were made harmless. */
+  readonly replaced: number
+}
+
+/**
+ * Makes the stage that turns samples into rows, in the order of the input.
+ *
+ * A sample that cannot be reconstructed becomes a rejection; what is rejected already passes through. The stream fails
+ * where the server does. Throws a RangeError for a bad option.
+ */
+export const reconstruct = (options: StreamOptions): <E, R>(
+  samples: Stream.Stream<Result.Result<Sample, Rejection.Rejection>, E, R>
+) => Stream.Stream<
+  Result.Result<Row, Rejection.Rejection>,
+  E | ModelError,
+  R | Tokenizer | Summarizer.Summarizer
+> => {
+  const { concurrency = 8, window = 8 * concurrency } = options
+  requireInteger("concurrency", concurrency, 1)
+  requireInteger("window", window, concurrency)
+  const make = trajectory(options)
+  const render = rows(options)
+  return (samples) =>
+    Stream.suspend(() => {
+      const atWork = Semaphore.makeUnsafe(concurrency)
+      const work = Effect.fnUntraced(function* (sample: Sample) {
+        const made = yield* make(sample)
+        return Result.isFailure(made) ? [Result.fail(made.failure)] : (yield* render(made.success)).map(Result.succeed)
+      }, atWork.withPermit)
+      return Stream.mapEffect(
+        samples,
+        (sample): Effect.Effect<
+          ReadonlyArray<Result.Result<Row, Rejection.Rejection>>,
+          ModelError,
+          Tokenizer | Summarizer.Summarizer
+        > => Result.isFailure(sample) ? Effect.succeed([Result.fail(sample.failure)]) : work(sample.success),
+        { concurrency: window }
+      ).pipe(Stream.flattenIterable)
+    })
+}
+
+/**
+ * Makes the function that turns a sample into its trajectory, or into the reason why it has none.
+ *
+ * It fails only where the server does. Throws a RangeError for a bad option.
+ */
+export const trajectory = (
+  { eta, gamma = 1024, dialect = Dialect.v1, summaries = "recurrent", packing = "greedy", tags = "reject", tries = 10 }:
+    Options
+): (
+  sample: Sample
+) => Effect.Effect<
+  Result.Result<Reconstruction, Rejection.Rejection>,
+  ModelError,
+  Tokenizer | Summarizer.Summarizer
+> => {
+  requireInteger("eta", eta, 4)
+  requireInteger("gamma", gamma, 1)
+  requireInteger("tries", tries, 1)
+  return Effect.fnUntraced(function* (sample: Sample) {
+    const screened = screen(sample, dialect, tags)
+    if (Rejection.isRejection(screened)) return Result.fail(screened)
+    const { question, reasoning, conclusion } = screened
+    const { count, additive } = yield* Tokenizer
+    const reasonings = Iteration.reasonings(Segmenter.segment(reasoning, { eta, count, additive, packing }))
+    let { replaced } = screened
+    const written: Array<string> = []
+    for (let i = 0; i < reasonings.length - 1; i++) {
+      const history = summaries === "recurrent" ? written.at(-1) : undefined
+      const summary = yield* Summarizer.summarize({
+        question,
+        ...history !== undefined && { history },
+        segments: summaries === "recurrent" ? [reasonings[i]!] : reasonings.slice(0, i + 1),
+        gamma,
+        dialect,
+        tags,
+        count,
+        conclusion
+      }, tries)
+      if (Result.isFailure(summary)) return Result.fail({ ...summary.failure, ...placeOf(sample) })
+      written.push(summary.success.text)
+      replaced += summary.success.replaced
+    }
+    const model = written.length === 0 ? null : (yield* Summarizer.Summarizer).name
+    return Result.succeed({ ...Iteration.recombine(screened, reasonings, written), replaced, model })
+  })
+}
+
+/** Makes the function that renders a reconstruction as rows of training data, one for each iteration. */
+export const rows = (
+  { eta, gamma = 1024, dialect = Dialect.v1, summaries = "recurrent" }: Options
+): (reconstruction: Reconstruction) => Effect.Effect<ReadonlyArray<Row>, never, Tokenizer> =>
+({ id, question, iterations, replaced, model }) =>
+  Effect.map(Tokenizer, ({ name, count }) =>
+    iterations.map((iteration): Row => {
+      const { prompt, target, messages, prefix } = Dialect.instance(dialect, iteration)
+      return {
+        sample: id,
+        index: iteration.index,
+        count: iterations.length,
+        prompt,
+        target,
+        messages,
+        prefix,
+        question: Dialect.conversation(question),
+        history: iteration.history ?? null,
+        tokens: { prompt: count(prompt), target: count(target), reasoning: count(iteration.output.reasoning) },
+        dialect: dialect.name,
+        eta,
+        gamma,
+        tokenizer: name,
+        model,
+        summaries: `${summaries}-${Summary.version}`,
+        replaced
+      }
+    }))
+
+/** A sample without tags, or the rejection of a sample that has them or lacks a part. */
+const screen = (
+  sample: Sample,
+  dialect: Dialect.Dialect,
+  tags: Dialect.TagPolicy
+): Sample & { readonly replaced: number } | Rejection.Rejection => {
+  if (sample.conclusion.trim() === "") {
+    return Rejection.make("no-conclusion", "The conclusion is empty", placeOf(sample))
+  }
+  const found: Array<string> = []
+  let replaced = 0
+  const clean = (part: string, text: string): string => {
+    const screened = Dialect.screen(dialect, text, tags)
+    if (screened.tag !== undefined) found.push(`The ${part} holds ${screened.tag}`)
+    replaced += screened.replaced
+    return screened.text
+  }
+  const question: Question = typeof sample.question === "string"
+    ? clean("question", sample.question)
+    : sample.question.map(({ role, content }) => ({ role, content: clean("question", content) }))
+  const reasoning = clean("reasoning", sample.reasoning)
+  const conclusion = clean("conclusion", sample.conclusion)
+  if (found.length > 0) return Rejection.make("tag-in-source", found.join("; "), placeOf(sample))
+  return { ...sample, question, reasoning, conclusion, replaced }
+}
+
+const placeOf = ({ id, origin }: Sample): Rejection.Place => ({ id, ...origin })
+
+const requireInteger = (name: string, value: number, least: number): void => {
+  if (!Number.isInteger(value) || value < least) {
+    throw new RangeError(`Cannot reconstruct: ${name} is ${value}, and must be an integer of at least ${least}`)
+  }
+}
