@@ -1,0 +1,518 @@
+/**
+ * A TextModel on any server that speaks the OpenAI API: chat completions, or raw completions.
+ *
+ * It always streams, over plain `fetch`, and reads what servers really send: reasoning in any of its places, usage in any
+ * chunk, errors in the middle of an answer. It sets no time limit: Node's own `fetch` gives up after 300 s without a
+ * byte, so bring a `fetch` that does not where prompts take long to read. Leaving the stream aborts the request.
+ *
+ * @module
+ */
+import * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Dialect from "../core/Dialect.ts"
+import { type Finish, ModelError, type Part, type Request, TextModel, type Usage } from "../TextModel.ts"
+import * as ServerSentEvents from "./ServerSentEvents.ts"
+
+/** Where a model is, and how to ask it. */
+export interface Options {
+  /** The address up to and including the version, as in `http://localhost:8000/v1`; a query is kept, and no message shows it. */
+  readonly baseUrl: string
+  /** The model's name, as the server knows it. */
+  readonly model: string
+  /** Sent as a bearer token; no message shows it. */
+  readonly apiKey?: Redacted.Redacted<string>
+  /** More headers; they win over the adapter's own, and no message shows a redacted one. */
+  readonly headers?: Readonly<Record<string, string | Redacted.Redacted<string>>>
+  /**
+   * `chat`, the default, sends messages and prefix to `/chat/completions`; `completions` sends one flat text to
+   * `/completions`: the request's `prompt`, or else `template(messages)` and the prefix.
+   */
+  readonly api?: "chat" | "completions"
+  /** Renders messages as the flat text of `completions`, up to where the assistant begins to write; ChatML by default. */
+  readonly template?: Dialect.Template
+  /**
+   * How the server is told to continue a request's prefix in a chat: `continue_final_message` (vLLM, SGLang) or `prefix`
+   * (DeepSeek, at its address `/beta`). Without it such a request fails as `refused`, because a server that knows
+   * neither would silently begin anew.
+   */
+  readonly prefill?: "continue_final_message" | "prefix"
+  /** More fields for the request's JSON; they win over the adapter's own. */
+  readonly body?: Readonly<Record<string, unknown>>
+  /** The field that carries the request's `maxTokens`; `max_tokens` by default. */
+  readonly maxTokensField?: "max_tokens" | "max_completion_tokens"
+  /**
+   * Whether an answer must say why it ended: `required`, the default. With `optional`, for servers that never say, an
+   * answer of at least one part that ends with `[DONE]` counts as `stop`, and a model that was cut goes unnoticed.
+   */
+  readonly finish?: "required" | "optional"
+  /**
+   * How often a request is sent again, 5 by default: after waits of 0.5 s, 1 s, 2 s … up to 30 s, each ± 20 %, on top of
+   * what the server asks to wait. Only what may pass is tried again, and only while nothing of the answer was given.
+   */
+  readonly retries?: number
+  /**
+   * The largest event of an answer, or the largest answer of a server that does not stream, in UTF-16 code units;
+   * 10 Mi by default.
+   */
+  readonly maxEventSize?: number
+  /** What sends requests; the global `fetch` by default, looked up at each request. */
+  readonly fetch?: (url: string, init: RequestInit) => Promise<Response>
+}
+
+/** Provides a model. Throws a RangeError for a bad option. */
+export const layer = (options: Options): Layer.Layer<TextModel> => Layer.succeed(TextModel, make(options))
+
+/** Makes a model. Throws a RangeError for a bad option. */
+export const make = (options: Options): TextModel => {
+  const { model, api = "chat", prefill, finish = "required", retries = 5, maxEventSize = 10 * 2 ** 20 } = options
+  requireInteger("retries", retries, 0)
+  requireInteger("maxEventSize", maxEventSize, 1)
+  const base = parseBase(options.baseUrl)
+  const url = `${base.address}${api === "chat" ? "/chat/completions" : "/completions"}${base.query}`
+  const headers = makeHeaders(options)
+  const redact = makeRedact(options, base.query)
+
+  // No error carries a cause: what lies behind may hold the request's headers. Its message says what is known.
+  const fail: Fail = (reason, state, more = {}) => {
+    const known = redact(state).slice(0, MAX_STATE_SIZE)
+    const message = `Cannot complete a request to ${model} at ${base.address}: ${known}`
+    return new ModelError({ reason, message, ...more })
+  }
+
+  const attempt = (body: string): Effect.Effect<Stream.Stream<Part, ModelError>, ModelError, Scope.Scope> =>
+    Effect.gen(function* () {
+      const controller = yield* Effect.acquireRelease(
+        Effect.sync(() => new AbortController()),
+        (controller) => Effect.sync(() => controller.abort())
+      )
+      // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
+      const fetch = options.fetch ?? globalThis.fetch
+      const response = yield* Effect.tryPromise({
+        try: () => fetch(url, { method: "POST", headers, body, signal: controller.signal }),
+        catch: (cause) => fail("unreachable", describe(cause))
+      })
+      if (!response.ok) return yield* readRefusal(response, fail)
+      // A web page is no model's answer, and asking again would not make it one.
+      const type = response.headers.get("content-type") ?? ""
+      if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
+      return readAnswer(response, makeReader(makeParser(maxEventSize), finish, fail), fail)
+    })
+
+  return {
+    name: model,
+    generate: (request) =>
+      Stream.suspend(() => {
+        if (api === "chat" && request.prefix && prefill === undefined) {
+          const message = `Cannot continue a prefix: no \`prefill\` is set for ${model} at ${base.address}`
+          return Stream.fail(new ModelError({ reason: "refused", message }))
+        }
+        const body = JSON.stringify(renderBody(request, options))
+        let isBegun = false
+        const begin = Effect.sync(() => {
+          isBegun = true
+        })
+        return Stream.unwrap(attempt(body)).pipe(
+          Stream.tap(() => begin),
+          Stream.retry(
+            BACKOFF.pipe(
+              Schedule.upTo({ times: retries }),
+              Schedule.while(({ input }) => !isBegun && RETRIED.has(input.reason))
+            )
+          )
+        )
+      })
+  }
+}
+
+/** Makes the error of a request, from its kind and what is the case. */
+type Fail = (
+  reason: ModelError["reason"],
+  state: string,
+  more?: { readonly status?: number; readonly retryAfter?: number }
+) => ModelError
+
+/** The most of a state that a message shows, in UTF-16 code units. */
+const MAX_STATE_SIZE = 1000
+
+/** The most of a refusal's body that is read, in UTF-16 code units. */
+const MAX_REFUSAL_SIZE = 64 * 2 ** 10
+
+/** What may pass when it is tried again. */
+const RETRIED: ReadonlySet<ModelError["reason"]> = new Set(["unreachable", "rate-limited", "failed", "interrupted"])
+
+// What the server asks to wait is added, not compared: many requests that were told the same then spread out.
+const BACKOFF = Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")]).pipe(
+  Schedule.jittered,
+  Schedule.setInputType<ModelError>(),
+  Schedule.modifyDelay(({ input, duration }) =>
+    Effect.succeed(Duration.sum(duration, Duration.millis(input.retryAfter ?? 0)))
+  )
+)
+
+// ---- the request
+
+const requireInteger = (name: string, value: number, least: number): void => {
+  if (Number.isInteger(value) && value >= least) return
+  throw new RangeError(`Cannot make a model: ${name} is ${value}, not an integer of at least ${least}`)
+}
+
+const parseBase = (baseUrl: string): { readonly address: string; readonly query: string } => {
+  const url = URL.canParse(baseUrl) ? new URL(baseUrl) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol)) {
+    throw new RangeError(`Cannot make a model: baseUrl is ${JSON.stringify(baseUrl)}, not an http address`)
+  }
+  if (url.username !== "" || url.password !== "") {
+    throw new RangeError("Cannot make a model: baseUrl has a name or a password in it; use apiKey or headers")
+  }
+  return { address: url.origin + url.pathname.replace(/\/+$/, ""), query: url.search }
+}
+
+const makeHeaders = ({ apiKey, headers = {} }: Options): Headers => {
+  const made = new Headers({ "accept": "text/event-stream, application/json", "content-type": "application/json" })
+  const key = apiKey === undefined ? "" : Redacted.value(apiKey)
+  const all = { ...(key === "" ? {} : { authorization: `Bearer ${key}` }), ...headers }
+  for (const [name, value] of Object.entries(all)) {
+    try {
+      made.set(name, typeof value === "string" ? value : Redacted.value(value))
+    } catch {
+      // The platform's own error shows the value.
+      throw new RangeError(`Cannot make a model: the header ${JSON.stringify(name)} has a character no header may have`)
+    }
+  }
+  return made
+}
+
+/** Makes what keeps secrets out of messages: a server may repeat a key, and so may an error of `fetch`. */
+const makeRedact = ({ apiKey, headers = {} }: Options, query: string): (text: string) => string => {
+  const secrets = [apiKey ?? "", ...Object.values(headers)]
+    .map((value) => typeof value === "string" ? "" : Redacted.value(value).trim())
+    .concat(query)
+    .filter((secret) => secret !== "")
+  return (text) => secrets.reduce((text, secret) => text.replaceAll(secret, "<redacted>"), text)
+}
+
+const renderBody = (request: Request, options: Options): Record<string, unknown> => {
+  const { model, api = "chat", maxTokensField = "max_tokens", body = {} } = options
+  const { temperature, topP, seed } = request.sampling ?? {}
+  // `JSON.stringify` leaves out what is undefined.
+  return {
+    model,
+    ...(api === "chat" ? renderChat(request, options) : { prompt: renderPrompt(request, options) }),
+    stream: true,
+    stream_options: { include_usage: true },
+    [maxTokensField]: request.maxTokens,
+    temperature,
+    top_p: topP,
+    seed,
+    ...body
+  }
+}
+
+const renderChat = ({ messages, prefix }: Request, { prefill }: Options): Record<string, unknown> => {
+  const sent = messages.map(({ role, content }) => ({ role, content }))
+  if (!prefix) return { messages: sent }
+  const last = { role: "assistant", content: prefix }
+  return prefill === "prefix"
+    ? { messages: [...sent, { ...last, prefix: true }] }
+    : { messages: [...sent, last], continue_final_message: true, add_generation_prompt: false }
+}
+
+const renderPrompt = ({ messages, prefix = "", prompt }: Request, { template = Dialect.chatMl }: Options): string =>
+  prompt ?? template(messages) + prefix
+
+// ---- what is no answer
+
+const readRefusal = (response: Response, fail: Fail): Effect.Effect<never, ModelError> =>
+  Effect.gen(function* () {
+    const { status } = response
+    const body = (yield* Effect.promise(() => readStart(response))).trim()
+    const json = parseJson(body)
+    const detail = json === undefined ? body : messageOf(json)
+    const retryAfter = readRetryAfter(response.headers, yield* Clock.currentTimeMillis)
+    return yield* fail(reasonOf(status), detail === "" ? `HTTP ${status}` : `HTTP ${status}: ${detail}`, {
+      status,
+      ...(retryAfter === undefined ? {} : { retryAfter })
+    })
+  })
+
+/** Reads the start of a body; one that breaks off is as good as its start. */
+const readStart = async (response: Response): Promise<string> => {
+  const utf8 = new TextDecoder()
+  let text = ""
+  try {
+    for await (const bytes of response.body ?? []) {
+      text += utf8.decode(bytes, { stream: true })
+      if (text.length >= MAX_REFUSAL_SIZE) break
+    }
+  } catch {
+    // The status says what matters.
+  }
+  return text
+}
+
+/** What the server asks to wait, in milliseconds: Azure sends both headers, and one of them is 0. */
+const readRetryAfter = (headers: Headers, now: number): number | undefined => {
+  const after = headers.get("retry-after") ?? ""
+  const waits = [
+    parseFloat(headers.get("retry-after-ms") ?? ""),
+    /^[\d.]+$/.test(after) ? parseFloat(after) * 1000 : Date.parse(after) - now
+  ].filter((wait) => wait >= 0)
+  return waits.length === 0 ? undefined : Math.max(...waits)
+}
+
+const reasonOf = (status: number | undefined): ModelError["reason"] => {
+  switch (status) {
+    case 400:
+    case 413:
+    case 422:
+      return "refused"
+    case 401:
+    case 402: // no credit left: as with a bad key, no request passes
+    case 403:
+      return "unauthorized"
+    case 404:
+      return "not-found"
+    case 429:
+      return "rate-limited"
+    default:
+      return "failed"
+  }
+}
+
+/** The message in an error's JSON, of the shapes that servers are known to send; else all of it. */
+const messageOf = (json: unknown): string => {
+  const whole = Array.isArray(json) ? at(json, 0) : json
+  const error = at(whole, "error") ?? whole
+  if (typeof error === "string") return error
+  const message = [at(error, "message"), at(error, "detail"), at(error, "error_message")].map(textOf).find(Boolean)
+  if (message === undefined) return JSON.stringify(json)
+  // OpenRouter's own words are "Provider returned error"; the provider's are in here.
+  const raw = textOf(at(error, "metadata", "raw"))
+  return raw === "" ? message : `${message}: ${raw}`
+}
+
+/** The status that an error in an answer names. */
+const statusOf = (error: unknown): number | undefined =>
+  [at(error, "code"), at(error, "status_code"), at(error, "status")].map(numberOf).find((status) =>
+    status !== undefined
+  )
+
+/** What an error and the errors behind it say: `fetch failed` alone helps nobody. */
+const describe = (cause: unknown): string => {
+  const said: Array<string> = []
+  for (let error = cause; error !== undefined && error !== null && said.length < 4; error = at(error, "cause")) {
+    said.push(textOf(at(error, "message")) || textOf(at(error, "code")) || String(error))
+  }
+  return said.join(": ")
+}
+
+// ---- the answer
+
+/** Reads an answer; what ends the stream early closes the connection. */
+const readAnswer = (response: Response, reader: Reader, fail: Fail): Stream.Stream<Part, ModelError> => {
+  const { body } = response
+  const chunks = body === null ? Stream.empty : Stream.fromReadableStream({
+    evaluate: () => body,
+    onError: (cause) => fail("interrupted", `the answer broke off: ${describe(cause)}`)
+  })
+  return chunks.pipe(
+    Stream.map((bytes) => reader.feed(bytes)),
+    // Once the model said why it ended, a broken connection costs no more than the usage.
+    Stream.catch((error) => reader.isFinished() ? Stream.empty : Stream.fail(error)),
+    Stream.concat(Stream.sync(() => reader.end())),
+    Stream.flattenIterable,
+    Stream.mapEffect((found) => found instanceof ModelError ? Effect.fail(found) : Effect.succeed(found))
+  )
+}
+
+/** Whether the answer is JSON as a whole or a stream of events: servers mislabel both, so its first character decides. */
+const makeParser = (maxEventSize: number): ServerSentEvents.Parser => {
+  let parser: ServerSentEvents.Parser | undefined
+  return {
+    feed: (chunk) => {
+      if (parser !== undefined) return parser.feed(chunk)
+      // Blanks come first where DeepSeek keeps a connection open, and mean nothing in either.
+      const start = chunk.trimStart()
+      if (start === "") return []
+      parser = start.startsWith("{") ? makeWhole(maxEventSize) : ServerSentEvents.make({ maxEventSize })
+      return parser.feed(start)
+    },
+    end: () => parser?.end() ?? []
+  }
+}
+
+/** Makes a parser that takes all text for the data of one event. */
+const makeWhole = (maxEventSize: number): ServerSentEvents.Parser => {
+  const chunks: Array<string> = []
+  let size = 0
+  return {
+    feed: (chunk) => {
+      size += chunk.length
+      if (size > maxEventSize) return [{ name: "error", data: `the answer is larger than ${maxEventSize} characters` }]
+      chunks.push(chunk)
+      return []
+    },
+    end: () => [{ name: "message", data: chunks.join("") }]
+  }
+}
+
+/** Reads an answer's bytes: its parts, and the error that is the end of it. */
+interface Reader {
+  readonly feed: (bytes: Uint8Array) => Array<Part | ModelError>
+  readonly end: () => Array<Part | ModelError>
+  /** Whether the answer would count as finished if it ended now. */
+  readonly isFinished: () => boolean
+}
+
+const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optional", fail: Fail): Reader => {
+  const utf8 = new TextDecoder()
+  let reason: Finish["reason"] | undefined
+  let usage: unknown
+  let timings: unknown
+  let isBegun = false
+  let isDone = false
+
+  const readEvent = ({ name, data }: ServerSentEvents.ServerEvent): Array<Part | ModelError> => {
+    if (data.trim() === "[DONE]") {
+      isDone = true
+      return []
+    }
+    const json = parseJson(data)
+    const choice = at(json, "choices", 0)
+    const error = name === "error"
+      ? json ?? data
+      : json === undefined
+      ? `an event is not JSON: ${JSON.stringify(data)}`
+      : at(json, "error") ?? at(choice, "error")
+    // An error behind the reason for the end undoes nothing: OpenRouter repeats `length` as an error.
+    if (error !== undefined && error !== null && reason === undefined) {
+      return [fail(reasonOf(statusOf(at(error, "error") ?? error)), messageOf(error))]
+    }
+    usage = at(json, "usage") ?? at(json, "x_groq", "usage") ?? usage
+    timings = at(json, "timings") ?? timings
+    const said = textOf(at(choice, "finish_reason"))
+    if (said !== "") reason = FINISH_REASONS.get(said) ?? "other"
+    // Only one of them counts, because Together sends the same text as `text` and in `delta`.
+    const parts = readDelta(at(choice, "delta") ?? at(choice, "message") ?? choice)
+    isBegun ||= parts.length > 0
+    return parts
+  }
+
+  // `[DONE]` proves nothing, unless it is all that a server ever says.
+  const finalReason = (): Finish["reason"] | undefined =>
+    reason ?? (finish === "optional" && isDone && isBegun ? "stop" : undefined)
+
+  return {
+    feed: (bytes) => parser.feed(utf8.decode(bytes, { stream: true })).flatMap(readEvent),
+    end: () => {
+      // What a broken connection tore is no fault of its own.
+      const rest = [...parser.feed(utf8.decode()), ...parser.end()].filter((event) => !isTorn(event)).flatMap(readEvent)
+      const reason = finalReason()
+      if (reason === undefined) return [...rest, fail("interrupted", "the answer ended without a finish reason")]
+      const read = readUsage(usage, timings)
+      return [...rest, { _tag: "Finish", reason, ...(read === undefined ? {} : { usage: read }) }]
+    },
+    isFinished: () => finalReason() !== undefined
+  }
+}
+
+const FINISH_REASONS: ReadonlyMap<string, Finish["reason"]> = new Map([
+  ["stop", "stop"],
+  ["eos", "stop"],
+  ["eos_token", "stop"],
+  ["stop_sequence", "stop"],
+  ["end_turn", "stop"],
+  ["length", "length"],
+  ["model_length", "length"],
+  ["max_tokens", "length"],
+  ["content_filter", "filter"]
+])
+
+/** Whether an event at the end of an answer is not all there. */
+const isTorn = ({ name, data }: ServerSentEvents.ServerEvent): boolean =>
+  name !== "error" && data.trim() !== "[DONE]" && parseJson(data) === undefined
+
+/** Reads the parts of a delta, of a whole message, or of a completion's choice. */
+const readDelta = (delta: unknown): Array<Part> => {
+  // Servers repeat the same reasoning in other fields, so that only the first of them counts.
+  const reasoning = textOf(at(delta, "reasoning_content")) || textOf(at(delta, "reasoning")) ||
+    flatten(at(delta, "reasoning_details"))
+  const content = at(delta, "content") ?? at(delta, "text")
+  const items: ReadonlyArray<unknown> = Array.isArray(content) ? content : [content]
+  return [
+    ...partOf("Reasoning", reasoning),
+    ...items.flatMap((item) =>
+      at(item, "type") === "thinking"
+        ? partOf("Reasoning", flatten(at(item, "thinking")))
+        : partOf("Text", flatten(item))
+    )
+  ]
+}
+
+const partOf = (_tag: "Text" | "Reasoning", text: string): Array<Part> => text === "" ? [] : [{ _tag, text }]
+
+/** The text in a string, in an object's `text` or `summary`, or in an array of these. */
+const flatten = (value: unknown): string =>
+  Array.isArray(value)
+    ? value.map(flatten).join("")
+    : textOf(value) || textOf(at(value, "text")) || textOf(at(value, "summary"))
+
+/** Reads the server's figures; llama.cpp's `timings` count the cached tokens apart. */
+const readUsage = (usage: unknown, timings: unknown): Usage | undefined => {
+  const cachedTokens = firstNumber(
+    at(usage, "prompt_tokens_details", "cached_tokens"),
+    at(usage, "prompt_cache_hit_tokens"),
+    at(usage, "cached_tokens"),
+    at(timings, "cache_n")
+  )
+  const promptTokens = numberOf(at(timings, "prompt_n"))
+  const inputTokens = numberOf(at(usage, "prompt_tokens")) ??
+    (promptTokens === undefined ? undefined : promptTokens + (cachedTokens ?? 0))
+  const outputTokens = firstNumber(at(usage, "completion_tokens"), at(timings, "predicted_n"))
+  if (inputTokens === undefined || outputTokens === undefined) return undefined
+  const reasoningTokens = firstNumber(
+    at(usage, "completion_tokens_details", "reasoning_tokens"),
+    at(usage, "reasoning_tokens")
+  )
+  return {
+    inputTokens,
+    outputTokens,
+    ...(reasoningTokens === undefined ? {} : { reasoningTokens }),
+    ...(cachedTokens === undefined ? {} : { cachedTokens })
+  }
+}
+
+// ---- JSON of which nothing is known
+
+const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** The value at a path, or undefined. */
+const at = (value: unknown, ...path: ReadonlyArray<string | number>): unknown =>
+  path.reduce(
+    (value, key) =>
+      typeof value === "object" && value !== null
+        // SAFETY: any key may be read from an object, and what comes out is unknown again.
+        ? (value as Readonly<Record<string | number, unknown>>)[key]
+        : undefined,
+    value
+  )
+
+const textOf = (value: unknown): string => typeof value === "string" ? value : ""
+
+const numberOf = (value: unknown): number | undefined =>
+  typeof value === "number" && Number.isFinite(value) ? value : undefined
+
+const firstNumber = (...values: ReadonlyArray<unknown>): number | undefined =>
+  values.map(numberOf).find((value) => value !== undefined)
