@@ -41,7 +41,8 @@ export interface Answer {
  * may have tags of its own (`<answer>`, `<Output>`, `<|begin_of_solution|>`). What has no closing tag is rejected.
  */
 export const split = (answer: string, place?: Rejection.Place): Answer | Rejection.Rejection => {
-  const [first, ...rest] = Sections.parse(markup, answer, { orphans: "retag" })
+  const text = isTagged(answer) ? answer.trimStart() : answer
+  const [first, ...rest] = Sections.parse(markup, text, { orphans: "retag" })
   if (first?.section !== "reasoning") {
     return Rejection.make("no-reasoning", `The answer has no think tags: ${Rejection.quote(answer)}`, place)
   }
@@ -49,6 +50,12 @@ export const split = (answer: string, place?: Rejection.Place): Answer | Rejecti
     return Rejection.make("unclosed-reasoning", `The reasoning is not closed: ${Rejection.quote(answer)}`, place)
   }
   return { reasoning: first.text, conclusion: rest.map(({ text }) => text).join("") }
+}
+
+/** Tells whether a text begins, white space aside, with the opening tag of reasoning. */
+export const isTagged = (text: string): boolean => {
+  const start = text.trimStart()
+  return markup.sections.some(({ name, open }) => name === "reasoning" && start.startsWith(open))
 }
 
 const reasoning = (open: string, close: string): Sections.Section => ({
