@@ -21,7 +21,7 @@ export const layer: Layer.Layer<Summarizer, never, Tokenizer> = Layer.effect(
   }))
 )
 
-/** Picks sentences of the history and the segments; deterministic, and at most gamma tokens. */
+/** Picks sentences of the history and the segments that have, each counted alone, at most half of gamma tokens. */
 export const extract = (
   { history = "", segments, gamma }: Summary.Source,
   count: (text: string) => number
@@ -37,7 +37,6 @@ export const extract = (
   const best = items.map((_, i) => i).sort((a, b) => scores[b]! - scores[a]! || a - b)
 
   const picked = new Set<number>()
-  const render = (): string => items.filter((_, i) => picked.has(i)).join("\n")
   let room = gamma / 2
   for (const i of best) {
     const tokens = count(`${items[i]!}\n`)
@@ -46,10 +45,7 @@ export const extract = (
     picked.add(i)
   }
   if (picked.size === 0) return shorten(items[best[0] ?? 0] ?? "", gamma, count)
-  for (const i of best.toReversed()) {
-    if (picked.size > 1 && picked.has(i) && count(render()) > gamma) picked.delete(i)
-  }
-  return render()
+  return items.filter((_, i) => picked.has(i)).join("\n")
 }
 
 /** The sentences of a text, each once, without list marks; boxed answers are left out, as a summary gives none. */

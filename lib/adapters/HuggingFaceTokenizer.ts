@@ -19,7 +19,12 @@ export const layer = (
       const files = yield* FileSystem.FileSystem
       const text = yield* Effect.mapError(
         files.readFileString(path),
-        (cause) => new TokenizerError({ reason: "not-found", message: `Cannot load ${path}: ${cause.message}`, cause })
+        (cause) =>
+          new TokenizerError({
+            reason: "not-found",
+            message: `Cannot load ${path}: ${cause.reason._tag === "NotFound" ? "it does not exist" : cause.message}`,
+            cause
+          })
       )
       return yield* parse(text, name)
     })
