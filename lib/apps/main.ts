@@ -1,0 +1,21 @@
+#!/usr/bin/env node
+/**
+ * The command `inftythink`, on Node, Deno and Bun.
+ *
+ * @module
+ */
+import process from "node:process"
+
+const [major = 0, minor = 0] = process.versions.node.split(".").map(Number)
+if (major < 22 || major === 22 && minor < 19) {
+  process.stderr.write(`Cannot run inftythink: it needs Node 22.19 or later, and this is ${process.versions.node}\n`)
+  process.exit(1)
+}
+
+// Imported only now, because older versions of Node cannot even read them.
+const { run } = await import("./cli.ts")
+const { layer } = await import("@effect/platform-node/NodeServices")
+const { runMain } = await import("@effect/platform-node/NodeRuntime")
+const Effect = await import("effect/Effect")
+
+runMain(Effect.provide(run(process.argv.slice(2)), layer))
