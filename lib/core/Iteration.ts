@@ -67,12 +67,8 @@ export const recombine = (
   summaries: ReadonlyArray<string>
 ): Trajectory => {
   if (summaries.length !== reasonings.length - 1) {
-    throw new RangeError(
-      `Cannot recombine ${JSON.stringify(id)}: ${reasonings.length} reasonings take ${
-        reasonings.length - 1
-      } summaries, ` +
-        `not ${summaries.length}`
-    )
+    const lengths = `${reasonings.length} reasonings and ${summaries.length} summaries`
+    throw new RangeError(`Cannot recombine ${JSON.stringify(id)}: ${lengths}, and there must be one summary fewer`)
   }
   const iterations = reasonings.map((reasoning, i): Iteration => {
     const ending: Ending = i < summaries.length

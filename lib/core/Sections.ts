@@ -42,7 +42,7 @@ export type Event =
   | { readonly _tag: "Start"; readonly section: string }
   /** More text of a section. */
   | { readonly _tag: "Delta"; readonly section: string; readonly text: string }
-  /** A section ended: by its closing tag, or, not `closed`, with the input. */
+  /** A section ended: by its closing tag, by what came after text beside the content, or, not `closed`, with the input. */
   | { readonly _tag: "End"; readonly section: string; readonly closed: boolean }
   /** A closing tag came without its opening tag: all plain text so far was the section's. */
   | { readonly _tag: "Retag"; readonly section: string }
@@ -62,7 +62,10 @@ export interface Options {
 export interface Parser {
   /** Reads more text. */
   readonly feed: (chunk: string) => Array<Event>
-  /** Reads text that the server sent beside the content, as text of the section of this name. */
+  /**
+   * Reads text that the server sent beside the content, as text of the section of this name, which content then ends.
+   * Throws a RangeError where the grammar has no such section.
+   */
   readonly feedSection: (section: string, chunk: string) => Array<Event>
   /** Ends the input: what was withheld is text, and an open section ends unclosed. */
   readonly end: () => Array<Event>
@@ -115,7 +118,7 @@ export const render = ({ open, close, newlines }: Section, text: string): string
   return newline("before open") + open + newline("after open") + text + newline("before close") + close
 }
 
-/** Makes a parser for one output. Throws a RangeError where `inside` names no section of the grammar. */
+/** Makes a parser for one output. Throws a RangeError where `inside` names no section, and where a tag is empty. */
 export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: Options = {}): Parser => {
   const openings = sections.map((section) => makeDelimiter(section, "open"))
   const closings = sections.map((section) => makeDelimiter(section, "close"))
@@ -171,7 +174,7 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
 
   /** The delimiters that are recognised now. */
   const recognised = (): Searcher => {
-    const key = section ?? `${opened} ${place}`
+    const key = beside ? "beside" : section ?? `${opened} ${place}`
     let searcher = searchers.get(key)
     if (searcher === undefined) {
       const opens = openings.filter(({ section: { after } }) =>
@@ -180,9 +183,8 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
       const closes = closings.filter(({ section: { after } }) =>
         orphans === "drop" || orphans === "retag" && !opened && (after === undefined || after.includes("start"))
       )
-      searcher = makeSearcher(
-        section === undefined ? [...opens, ...closes] : closings.filter((closing) => closing.section === section)
-      )
+      const own = closings.filter((closing) => closing.section === section)
+      searcher = makeSearcher(beside ? [] : section === undefined ? [...opens, ...closes] : own)
       searchers.set(key, searcher)
     }
     return searcher
@@ -205,19 +207,19 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
         else if (text.startsWith("\n", from)) from += 1
       }
       const searcher = recognised()
-      if (section === undefined && place !== undefined && begins(searcher, text, from, final)) {
+      const found = searcher.search(text, from)
+      const hold = final ? text.length : searcher.hold(text, from)
+      const to = Math.min(found?.at ?? hold, hold)
+      const before = text.slice(from, to)
+      if (section === undefined && place !== undefined && before.trim() !== "") {
+        // Other text has begun: fewer tags are recognised, perhaps not the one found.
         place = undefined
         continue
       }
-      const found = searcher.search(text, from)
-      const hold = final ? text.length : searcher.hold(text, from)
-      if (found === undefined || hold <= found.at) {
-        delta(text.slice(from, hold))
-        from = hold
-        break
-      }
-      delta(text.slice(from, found.at))
-      from = found.at + found.form.length
+      delta(before)
+      from = to
+      if (found === undefined || hold <= found.at) break
+      from += found.form.length
       meet(found.delimiter)
     }
     withheld = text.slice(from)
@@ -237,21 +239,29 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
   return {
     feed: (chunk) => {
       if (chunk === "") return take()
-      if (beside) stop(section!.name, true)
+      if (beside) {
+        read("", true)
+        stop(section!.name, true)
+      }
       read(chunk, false)
       return take()
     },
     feedSection: (name, chunk) => {
       if (chunk === "") return take()
-      if (repeats && section!.name === name && withheld === "") beside = true
-      if (section?.name !== name) {
+      const next = sectionOf(name)
+      if (!beside || section?.name !== name) {
+        const fresh = repeats && withheld === ""
         read("", true)
-        if (section !== undefined) stop(section.name, false)
-        start(sectionOf(name))
-        beside = true
+        if (section?.name === name) beside = fresh
+        else {
+          if (section !== undefined) stop(section.name, beside)
+          start(next)
+          newline = false
+          beside = true
+        }
       }
-      if (beside) newline = repeats = false
-      delta(chunk)
+      if (beside) read(chunk, false)
+      else delta(chunk)
       return take()
     },
     end: () => {
@@ -265,19 +275,18 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
 interface Delimiter {
   readonly section: Section
   readonly kind: "open" | "close"
-  readonly tag: string
   /** The tag, and the tag with the newline before it, if one belongs to it. */
   readonly forms: ReadonlyArray<string>
 }
 
 const makeDelimiter = (section: Section, kind: "open" | "close"): Delimiter => {
   const tag = section[kind]
+  if (tag === "") throw new RangeError(`Cannot parse ${JSON.stringify(section.name)}: its ${kind} tag is empty`)
   const forms = section.newlines.includes(`before ${kind}`) ? [`\r\n${tag}`, `\n${tag}`, tag] : [tag]
-  return { section, kind, tag, forms }
+  return { section, kind, forms }
 }
 
 interface Searcher {
-  readonly delimiters: ReadonlyArray<Delimiter>
   /** Finds the leftmost, then longest, delimiter at or behind `from`. */
   readonly search: (text: string, from: number) => Found | undefined
   /** The index from which the text may still become a delimiter, or is half a character; its length if neither. */
@@ -297,7 +306,6 @@ const makeSearcher = (delimiters: ReadonlyArray<Delimiter>): Searcher => {
   const pattern = new RegExp(forms.map((form) => form.replace(/[^\w\s]/g, "\\$&")).join("|"), "g")
   const longest = forms[0]?.length ?? 0
   return {
-    delimiters,
     search: (text, from) => {
       if (forms.length === 0) return undefined
       pattern.lastIndex = from
@@ -317,16 +325,3 @@ const makeSearcher = (delimiters: ReadonlyArray<Delimiter>): Searcher => {
 /** Whether the text from `at` on, which may be empty, is the beginning of `form` but not all of it. */
 const isPartOf = (form: string, text: string, at: number): boolean =>
   text.length - at < form.length && form.startsWith(text.slice(at))
-
-/** Whether other text begins, behind white space, than a tag that may stand only here. */
-const begins = ({ delimiters }: Searcher, text: string, from: number, final: boolean): boolean => {
-  NOT_SPACE.lastIndex = from
-  const at = NOT_SPACE.exec(text)?.index
-  return at !== undefined &&
-    !delimiters.some(({ section, kind, tag }) =>
-      kind === "open" && section.after !== undefined &&
-      (text.startsWith(tag, at) || !final && isPartOf(tag, text, at))
-    )
-}
-
-const NOT_SPACE = /\S/g

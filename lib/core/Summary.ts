@@ -66,7 +66,7 @@ const later = (gamma: number): string =>
 const requirements = (order: string, gamma: number): ReadonlyArray<string> => [
   `* List the key steps and the intermediate conclusions in ${order}.`,
   "* Keep what helps to answer the question, ways that were tried and failed included.",
-  "* Be as concise as you can without leaving out a step that matters, " + `and stay below ${gamma} tokens.`,
+  `* Be as concise as you can without leaving out a step that matters, and stay below ${gamma} tokens.`,
   "* Add nothing that was not in the reasoning: do not go on with it, and do not correct it.",
   "* Give no final answer, and no remarks before or after the summary.",
   "* Write in the language of the reasoning, as a list whose items begin with `*`."
@@ -137,19 +137,20 @@ const leaked = (text: string, conclusion: string, { question, history = "", segm
 /** The shortest line, in UTF-16 code units, that two texts do not share by chance. */
 const TELLING = 40
 
-/** The contents of every `\boxed{…}` in a text. */
+/** What every `\boxed{…}` in a text holds, but for empty ones. */
 const boxed = (text: string): Array<string> => {
   const contents: Array<string> = []
   for (const { index } of text.matchAll(/\\boxed\s*\{/g)) {
     const open = text.indexOf("{", index)
     let depth = 0
     for (let at = open; at < text.length; at++) {
-      if (text[at] === "{") depth++
+      if (text[at] === "\\") at++
+      else if (text[at] === "{") depth++
       else if (text[at] === "}" && --depth === 0) {
         contents.push(text.slice(open + 1, at).trim())
         break
       }
     }
   }
-  return contents
+  return contents.filter((content) => content !== "")
 }
