@@ -217,7 +217,11 @@ const segment = Command.make(
   },
   Effect.fnUntraced(function* ({ file, eta, tokenizer, packing }) {
     const files = yield* FileSystem.FileSystem
-    const reasoning = yield* files.readFileString(file)
+    const reasoning = yield* Effect.mapError(
+      files.readFileString(file),
+      (error) =>
+        usageError(`Cannot read ${file}: ${error.reason._tag === "NotFound" ? "it does not exist" : error.message}`)
+    )
     const { count, additive, name } = yield* Effect.provide(Tokenizer, tokenizerOf(tokenizer))
     const segments = Segmenter.segment(reasoning, { eta, count, additive, packing })
     for (const [i, { text, tokens, rank }] of segments.entries()) {

@@ -1,0 +1,213 @@
+import assert from "node:assert/strict"
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { test } from "node:test"
+import { fileURLToPath } from "node:url"
+import { run, start } from "../support/command.ts"
+import { serve } from "../support/server.ts"
+
+const samples = fileURLToPath(new URL("../../samples/traces.jsonl", import.meta.url))
+const version: string = JSON.parse(
+  readFileSync(fileURLToPath(new URL("../../package.json", import.meta.url)), "utf8")
+).version
+
+const makeFolder = (): string => mkdtempSync(join(tmpdir(), "inftythink-"))
+
+const readLines = (file: string): ReadonlyArray<Record<string, unknown>> =>
+  readFileSync(file, "utf8").split("\n").slice(0, -1).map((line) => JSON.parse(line))
+
+/** Writes samples of so many steps, of four tokens each. */
+const writeSamples = (folder: string, counts: ReadonlyArray<number>): void => {
+  const lines = counts.map((count, i) =>
+    JSON.stringify({
+      id: `s${i}`,
+      question: `What of ${i}?`,
+      reasoning: Array.from({ length: count }, () => "Take one step.").join("\n\n"),
+      conclusion: "Done."
+    })
+  )
+  writeFileSync(join(folder, "in.jsonl"), lines.join("\n"))
+}
+
+test("reconstruct: without a server, prints a table and the first instance, and writes rows and rejections", async () => {
+  const folder = makeFolder()
+  const { code, stdout, stderr } = await run(folder, [
+    ...["reconstruct", samples, "--out", "rows.jsonl", "--eta", "512", "--gamma", "256", "--show"]
+  ])
+  assert.equal(code, 0)
+  const rows = readLines(join(folder, "rows.jsonl"))
+  const rejections = readLines(join(folder, "rows.rejects.jsonl"))
+  assert.equal(rejections.length, 2)
+  assert.deepEqual(rejections.map(({ file, line }) => [file, line]), [[samples, 13], [samples, 14]])
+  for (
+    const line of [
+      /^tokenizer +o200k_base$/m,
+      /^samples in +14$/m,
+      /^samples reconstructed +12, 10 of them in several iterations$/m,
+      new RegExp(`^segments = instances out +${rows.length}$`, "m"),
+      /^largest segment +5\d\d tokens$/m,
+      /^samples rejected +2$/m,
+      /^ +unclosed-reasoning +1$/m,
+      /^ +no-conclusion +1$/m,
+      /instance 1 of \d+, of gcd-441/
+    ]
+  ) assert.match(stdout, line)
+  assert.ok(stdout.includes(String(rows[0]!.prompt)) && stdout.includes(String(rows[0]!.target)))
+  assert.match(stderr, /for trying out, not for training data/)
+  assert.match(stderr, new RegExp(`^14 samples, ${rows.length} instances, 2 rejected$`, "m"))
+})
+
+test("reconstruct: summaries come from the server, asked with the key, and the rows name its model", async () => {
+  const folder = makeFolder()
+  await using server = await serve((_, index) => `* summary ${index}`)
+  writeSamples(folder, [3, 1, 2])
+  const { code, stdout, stderr } = await run(folder, [
+    ...["reconstruct", "in.jsonl", "--out", "out.jsonl", "--eta", "4", "--gamma", "20", "--concurrency", "1"],
+    ...["--base-url", server.baseUrl, "--model", "Qwen3-4B-Instruct", "--api-key-env", "SECRET"]
+  ], { SECRET: "sk-secret" })
+  assert.equal(code, 0, stderr)
+  assert.deepEqual(server.asked.map(({ url, authorization, body }) => [url, authorization, body.model]), [
+    ...Array(3).fill(["/v1/chat/completions", "Bearer sk-secret", "Qwen3-4B-Instruct"])
+  ])
+  assert.deepEqual(
+    readLines(join(folder, "out.jsonl")).map(({ sample, history, model }) => [sample, history, model]),
+    [
+      ["s0", null, "Qwen3-4B-Instruct"],
+      ["s0", "* summary 0", "Qwen3-4B-Instruct"],
+      ["s0", "* summary 1", "Qwen3-4B-Instruct"],
+      ["s1", null, null],
+      ["s2", null, "Qwen3-4B-Instruct"],
+      ["s2", "* summary 2", "Qwen3-4B-Instruct"]
+    ]
+  )
+  assert.match(stderr, /counted with o200k_base, and Qwen3-4B-Instruct is not OpenAI's/)
+  assert.equal(existsSync(join(folder, "out.rejects.jsonl")), false)
+  assert.ok(!(stdout + stderr).includes("sk-secret"))
+})
+
+test("reconstruct: no warning where the tokenizer was chosen or the model is OpenAI's", async () => {
+  const folder = makeFolder()
+  writeSamples(folder, [1])
+  for (const options of [["--model", "gpt-5-nano"], ["--model", "Qwen3", "--tokenizer", "cl100k_base"]]) {
+    const { code, stderr } = await run(folder, [
+      ...["reconstruct", "in.jsonl", "--out", "out.jsonl", "--overwrite", "--base-url", "http://127.0.0.1:1/v1"],
+      ...options
+    ])
+    assert.equal(code, 0, stderr)
+    assert.doesNotMatch(stderr, /OpenAI's/)
+  }
+})
+
+test("reconstruct: Ctrl-C ends cleanly, and says what was written", async () => {
+  const folder = makeFolder()
+  let interrupt = (): void => {}
+  const waits = new Promise<void>((resolve) => interrupt = resolve)
+  await using server = await serve(async (_, index) => {
+    if (index < 2) return "* s"
+    interrupt()
+    return await new Promise<string>(() => {})
+  })
+  writeSamples(folder, [2, 2, 2, 2])
+  const { child, done } = start(folder, [
+    ...["reconstruct", "in.jsonl", "--out", "out.jsonl", "--eta", "4", "--concurrency", "1", "--window", "1"],
+    ...["--base-url", server.baseUrl, "--model", "m"]
+  ])
+  await waits
+  child.kill("SIGINT")
+  const { code, stderr } = await done
+  assert.equal(code, 130)
+  assert.match(stderr, /^Interrupted\. Written to out\.jsonl: 2 samples, 4 instances, 0 rejected$/m)
+  assert.deepEqual(readLines(join(folder, "out.jsonl")).map(({ sample }) => sample), ["s0", "s0", "s1", "s1"])
+})
+
+test("reconstruct: a server that fails ends it, and what was written before is said", async () => {
+  const folder = makeFolder()
+  writeSamples(folder, [2, 2, 2])
+  await using server = await serve((_, index) => index < 2 ? "* s" : 401)
+  const { code, stderr } = await run(folder, [
+    ...["reconstruct", "in.jsonl", "--out", "out.jsonl", "--eta", "4", "--concurrency", "1", "--window", "1"],
+    ...["--base-url", server.baseUrl, "--model", "m"]
+  ])
+  assert.equal(code, 1)
+  assert.match(stderr, /^Stopped\. Written to out\.jsonl: 2 samples, 4 instances, 0 rejected$/m)
+  assert.match(stderr, /^inftythink: Cannot complete a request to m at http.*401/m)
+  assert.equal(readLines(join(folder, "out.jsonl")).length, 4)
+})
+
+const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegExp]> = [
+  [["--eta", "3"], /--eta: "3"/],
+  [["--eta", "many"], /--eta: "many"/],
+  [["--gamma", "0"], /--gamma: "0"/],
+  [["--dialect", "v3"], /--dialect: "v3"/],
+  [["--temperature", "9"], /--temperature: "9"/],
+  [["--concurency", "2"], /--concurency[^]*--concurrency/],
+  [["--window", "2"], /--window 2: it must be at least --concurrency, which is 8/],
+  [["--tokenizer", "no.json"], /no\.json: it does not exist/],
+  [["--model", "m"], /--model without --base-url/],
+  [["--base-url", "http://localhost/v1"], /--base-url without --model/],
+  [["--api-key-env", "KEY"], /--api-key-env without --base-url/],
+  [["--base-url", "localhost", "--model", "m"], /--base-url localhost: it is no URL/],
+  [["--base-url", "http://localhost/v1", "--model", "m", "--api-key-env", "NO_SUCH"], /NO_SUCH: there is no such/]
+]
+
+test("reconstruct: a wrong option gets a message that names it and the value, and nothing is written", async () => {
+  const folder = makeFolder()
+  writeSamples(folder, [1])
+  for (const [args, message] of wrong) {
+    const { code, stderr } = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...args])
+    assert.equal(code, 1, args.join(" "))
+    assert.match(stderr, message)
+    assert.equal(existsSync(join(folder, "out.jsonl")), false)
+  }
+})
+
+test("reconstruct: a file that is there is not overwritten by itself, and one that is not there is named", async () => {
+  const folder = makeFolder()
+  writeSamples(folder, [1])
+  writeFileSync(join(folder, "out.jsonl"), "precious\n")
+  const existing = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl"])
+  assert.equal(existing.code, 1)
+  assert.match(existing.stderr, /Cannot write out\.jsonl: it exists[^]*--overwrite/)
+  assert.equal(readFileSync(join(folder, "out.jsonl"), "utf8"), "precious\n")
+  const missing = await run(folder, ["reconstruct", "no.jsonl", "--out", "new.jsonl"])
+  assert.equal(missing.code, 1)
+  assert.match(missing.stderr, /Cannot read no\.jsonl: it does not exist/)
+})
+
+test("segment: shows each segment, its tokens, and where it is cut", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "text.txt"), "Take one step.\n\nTake two steps.\nThen rest. Then go on at last.\n\nEnd.")
+  const { code, stdout } = await run(folder, ["segment", "text.txt", "--eta", "8"])
+  assert.equal(code, 0)
+  assert.equal(
+    stdout,
+    [
+      "──── segment 1 of 3 · 8 tokens (o200k_base) · cut at a line ────",
+      "Take one step.",
+      "",
+      "Take two steps.",
+      "──── segment 2 of 3 · 3 tokens (o200k_base) · cut at a sentence ────",
+      "Then rest.",
+      "──── segment 3 of 3 · 8 tokens (o200k_base) · ends with the text ────",
+      " Then go on at last.",
+      "",
+      "End.",
+      ""
+    ].join("\n")
+  )
+})
+
+test("segment: a file that is not there is named", async () => {
+  const { code, stderr } = await run(makeFolder(), ["segment", "no.txt"])
+  assert.equal(code, 1)
+  assert.match(stderr, /^inftythink: Cannot read no\.txt: it does not exist$/m)
+})
+
+test("inftythink: --version is the package's, and --help names every command and option", async () => {
+  const folder = makeFolder()
+  const { stdout } = await run(folder, ["--version"])
+  assert.match(stdout, new RegExp(`v?${version.replaceAll(".", "\\.")}\\s*$`))
+  const help = await run(folder, ["--help"])
+  assert.match(help.stdout, /reconstruct[^]*segment/)
+})
