@@ -235,7 +235,7 @@ const SWALLOWS_SLASHES = /[^\s\p{L}\p{N}][\r\n]+$/u
 
 const STOP = /[.!?…]+|[。！？｡．]+|`+|\$\$|\$|\\\(|\\\[/g
 const CJK_STOP = /[。！？｡．]/
-const CLOSERS = /["'”’)\]}»*_」』）】》〉］]*/y
+const CLOSERS = /["'”’“‘«)\]}»*_」』）】》〉］]*/y
 const WORD = /\s*[^\s，、；：。！？｡．」』）】》〉]*[，、；：。！？｡．」』）】》〉]*/g
 const MASKS: ReadonlyMap<string, string> = new Map([["$", "$"], ["$$", "$$"], ["\\(", "\\)"], ["\\[", "\\]"]])
 /** The longest formula or code span within a line, in code units: a lone `$` must not hide the rest of the line. */

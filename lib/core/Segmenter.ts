@@ -54,9 +54,17 @@ export interface Segmenter {
 export const segment = (text: string, { packing = "greedy", ...options }: TextOptions): Array<Segment> => {
   const counter = makeCounter(options)
   const opener = makeOpener(counter)
-  const found = [...opener.feed(text), ...opener.end()]
-  const packer = makePacker(counter, packing === "even" ? evenCapacity(found, counter.eta) : counter.eta)
-  return [...packer.add(found), ...packer.end()]
+  const pieces = [...opener.feed(text), ...opener.end()]
+  const pack = (capacity: number): Array<Segment> => {
+    const packer = makePacker(counter, capacity)
+    return [...packer.add(pieces), ...packer.end()]
+  }
+  const greedy = pack(counter.eta)
+  if (packing === "greedy") return greedy
+  const capacity = evenCapacity(pieces, greedy.length, counter.eta)
+  const even = capacity < counter.eta ? pack(capacity) : greedy
+  // Capacities are compared by sums; where those are estimates, the segments may turn out to be more.
+  return even.length === greedy.length ? even : greedy
 }
 
 /** Makes a segmenter for one text that arrives in chunks. Throws a RangeError for a bad `eta`. */
@@ -68,6 +76,26 @@ export const make = (options: Options): Segmenter => {
     feed: (chunk) => packer.add(opener.feed(chunk)),
     end: () => [...packer.add(opener.end()), ...packer.end()]
   }
+}
+
+/**
+ * Takes the end of a text, as much of it as has at most `eta` tokens: from the beginning of a word on, or, where the last
+ * word is too long, of a character.
+ */
+export const last = (text: string, { eta, count }: Pick<Options, "eta" | "count">): string => {
+  /** From the first of the starts, which ascend, that leaves no more than fits; nothing where none does. */
+  const from = (starts: ReadonlyArray<number>): string => {
+    let low = 0
+    let high = starts.length
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (count(text.slice(starts[middle])) <= eta) high = middle
+      else low = middle + 1
+    }
+    return text.slice(starts[low] ?? text.length)
+  }
+  const indices = (pattern: RegExp): Array<number> => Array.from(text.matchAll(pattern), ({ index }) => index)
+  return from([0, ...indices(/(?<=\s)\S/g)]) || from(indices(/./gsu))
 }
 
 /** A stretch that was counted as it is. */
@@ -101,13 +129,12 @@ const makeOpener = (counter: Counter): { feed: (chunk: string) => Array<Piece>; 
 
 /** A unit as one piece where it fits, and otherwise as the pieces into which it is opened. */
 const settle = (counter: Counter, leaves: ReadonlyArray<Leaf>): Array<Piece> => {
-  const piece = pieceOf(leaves)
-  if (piece.tokens <= counter.eta) return [piece]
-  if (piece.tokens - counter.gain * piece.slack <= counter.eta && piece.slack > 0) {
-    const tokens = counter.count(piece.text)
-    if (tokens <= counter.eta) return [{ ...piece, tokens, slack: 0 }]
+  let piece = pieceOf(leaves)
+  // A sum may be too high or too low: where that decides, the unit is counted as a whole.
+  if (piece.slack > 0 && Math.abs(piece.tokens - counter.eta) <= counter.gain * piece.slack) {
+    piece = { ...piece, tokens: counter.count(piece.text), slack: 0 }
   }
-  return opened(counter, leaves)
+  return piece.tokens <= counter.eta ? [piece] : opened(counter, leaves)
 }
 
 /** The pieces of a unit that does not fit, cut at the best of the boundaries inside it. */
@@ -144,13 +171,15 @@ const makePacker = (
   // By how much sums were too high so far, and across how many boundaries: later estimates learn from it.
   let excess = 0
   let verified = 0
+  let closed = false
 
   const continuesRun = (): boolean => filled.length > 0 && !filled.at(-1)!.adds
 
   const slackWith = (piece: Piece): number => slack + piece.slack + (continuesRun() ? 1 : 0)
 
   const fits = (piece: Piece): boolean => {
-    const learned = verified === 0 ? 0 : slackWith(piece) * excess / verified
+    // A little less than was learned: to close a segment early costs less than to count again what it takes back.
+    const learned = verified === 0 ? 0 : 0.9 * slackWith(piece) * excess / verified
     return before + tokens + piece.tokens - learned <= capacity
   }
 
@@ -187,7 +216,8 @@ const makePacker = (
   /** Takes back what a segment has too much, for counts that grow when texts are joined. */
   const takeBack = (): Array<Piece> => {
     const back: Array<Piece> = []
-    for (verify(); before + tokens > capacity; verify()) {
+    // A piece alone is cut only where no segment could hold it, even if the capacity is smaller.
+    for (verify(); before + tokens > (filled.length === 1 ? counter.eta : capacity); verify()) {
       const parts = filled.length === 1 ? opened(counter, filled[0]!.leaves) : filled
       if (parts.length === 1) break
       let keep = parts.length
@@ -203,6 +233,7 @@ const makePacker = (
     const text = filled.map((piece) => piece.text).join("")
     segments.push({ text, tokens: before + tokens, rank: filled.at(-1)!.rank })
     refill([])
+    closed = true
     return back
   }
 
@@ -213,6 +244,9 @@ const makePacker = (
       return true
     }
     verify()
+    // To look twice at every run would cost too much. The first segment must take all that fits: it may be a segment
+    // that is segmented again.
+    if (closed && continuesRun()) return false
     if (before + tokens + piece.tokens - counter.gain * slackWith(piece) > capacity) return false
     const undo = [before, run, tokens] as const
     push(piece)
@@ -244,8 +278,8 @@ const makePacker = (
   }
 }
 
-/** The smallest capacity at which the pieces need no more segments than at `eta`. */
-const evenCapacity = (pieces: ReadonlyArray<Piece>, eta: number): number => {
+/** The smallest capacity at which the pieces, by their sums, need at most `most` segments; `eta` where none is smaller. */
+const evenCapacity = (pieces: ReadonlyArray<Piece>, most: number, eta: number): number => {
   const segmentsAt = (capacity: number): number => {
     let segments = 0
     let room = 0
@@ -258,12 +292,11 @@ const evenCapacity = (pieces: ReadonlyArray<Piece>, eta: number): number => {
     }
     return segments
   }
-  const least = segmentsAt(eta)
-  let low = pieces.reduce((most, { tokens }) => Math.max(most, tokens), 1)
-  let high = Math.max(low, eta)
+  let low = pieces.reduce((largest, { tokens }) => Math.max(largest, tokens), 1)
+  let high = eta
   while (low < high) {
     const middle = (low + high) >> 1
-    if (segmentsAt(middle) <= least) high = middle
+    if (segmentsAt(middle) <= most) high = middle
     else low = middle + 1
   }
   return Math.min(low, eta)
@@ -275,7 +308,7 @@ interface Counter {
   readonly leaf: (unit: Boundary.Unit) => Leaf
   /** The longest unit in code units that is counted before it is opened. */
   readonly limit: number
-  /** The most tokens by which a sum may exceed the count for every boundary across which counts may not add up. */
+  /** The most tokens by which a sum and the count may differ for every boundary across which counts may not add up. */
   readonly gain: number
 }
 
