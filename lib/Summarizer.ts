@@ -17,7 +17,13 @@ export interface Summarizer {
   /** What rows of training data call it: the model's name. */
   readonly name: string
   /** Writes one summary, which is not checked yet. */
-  readonly write: (source: Summary.Source) => Effect.Effect<Summary.Candidate, TextModel.ModelError>
+  readonly write: (source: Summary.Source) => Effect.Effect<Written, TextModel.ModelError>
+}
+
+/** A summary that was written, and what it cost. */
+export interface Written extends Summary.Candidate {
+  /** The server's figures, where it sent any. */
+  readonly usage?: TextModel.Usage
 }
 
 /** The service of who writes summaries. */
@@ -34,33 +40,35 @@ export interface Options {
   readonly maxTokens?: (gamma: number) => number
 }
 
-/** Provides a summarizer made of a TextModel; reasoning that the model writes before the summary is left out. */
-export const layer = (
+/** Makes a summarizer of a model; reasoning that the model writes before the summary is left out. */
+export const make = (
+  model: TextModel.TextModel,
   { sampling = { temperature: 0.5, topP: 0.95 }, maxTokens = (gamma) => 2 * gamma }: Options = {}
-): Layer.Layer<Summarizer, never, TextModel.TextModel> =>
-  Layer.effect(
-    Summarizer,
-    Effect.gen(function* () {
-      const model = yield* TextModel.TextModel
-      return {
-        name: model.name,
-        write: (source) =>
-          TextModel.complete({
-            messages: Summary.request(source),
-            maxTokens: maxTokens(source.gamma),
-            sampling
-          }).pipe(
-            Effect.provideService(TextModel.TextModel, model),
-            Effect.map(({ text, finish }) => {
-              const answer = Sample.split(text)
-              if (!Rejection.isRejection(answer)) text = answer.conclusion
-              const reasons = Rejection.isRejection(answer) && answer.reason === "unclosed-reasoning"
-              return { text: text.trim(), finished: finish.reason === "stop" && !reasons }
-            })
-          )
-      }
-    })
-  )
+): Summarizer => ({
+  name: model.name,
+  write: (source) =>
+    TextModel.complete({
+      messages: Summary.request(source),
+      maxTokens: maxTokens(source.gamma),
+      sampling
+    }).pipe(
+      Effect.provideService(TextModel.TextModel, model),
+      Effect.map(({ text, finish }) => {
+        const answer = Sample.split(text)
+        const isTagged = !Rejection.isRejection(answer)
+        const isOpen = !isTagged && answer.reason === "unclosed-reasoning"
+        return {
+          text: (isTagged ? answer.conclusion : text).trim(),
+          finished: finish.reason === "stop" && !isOpen,
+          ...finish.usage !== undefined && { usage: finish.usage }
+        }
+      })
+    )
+})
+
+/** Provides a summarizer made of the TextModel. */
+export const layer = (options?: Options): Layer.Layer<Summarizer, never, TextModel.TextModel> =>
+  Layer.effect(Summarizer, Effect.map(TextModel.TextModel, (model) => make(model, options)))
 
 /**
  * Writes a summary that passes its check, and samples again, `tries` times in all, as long as it does not.

@@ -43,6 +43,8 @@ export interface Sampling {
   readonly temperature?: number
   readonly topP?: number
   readonly seed?: number
+  /** Who asks: the end user's name at the server, which tells abuse from use. */
+  readonly user?: string
 }
 
 /** A part of what a model writes. */
@@ -61,6 +63,8 @@ export interface Finish {
   readonly reason: "stop" | "length" | "filter" | "other"
   /** The server's figures, where it sent any. */
   readonly usage?: Usage
+  /** What went wrong behind the reason, which it does not undo: an error of the server, or a connection that broke. */
+  readonly error?: string
 }
 
 /** The tokens of a request, as the server counts them. */

@@ -115,7 +115,22 @@ export const chat: Dialect = {
   template: chatMl
 }
 
-/** The dialects by name. */
+/**
+ * The dialect of any reasoning model as it is: it is told what a history is, and nothing of summaries, which are asked for
+ * when its reasoning was cut.
+ */
+export const guided: Dialect = {
+  name: "guided",
+  sections: [think],
+  history: chat.history,
+  place: "user",
+  instructions:
+    "If the question comes with a <history>, it is a summary of your own reasoning about it so far, which was " +
+    "interrupted: trust it, do not start over, and go on from where it ends. Do not mention it in your answer.",
+  template: chatMl
+}
+
+/** The dialects that have summaries of their own, by name. */
 export const dialects: Readonly<Record<"v1" | "plus" | "chat", Dialect>> = { v1, plus, chat }
 
 /** A question as a conversation. */
@@ -131,10 +146,9 @@ export const prompt = (
   const asked = dialect.instructions === undefined
     ? conversation(question)
     : instruct(conversation(question), dialect.instructions)
-  const inUserTurn = dialect.place === "user" && carried !== ""
-  const messages = inUserTurn ? appendToLast(asked, `\n\n${carried}`) : asked
-  const prefix = inUserTurn ? "" : carried
-  return { prompt: dialect.template(messages) + prefix, messages, prefix }
+  return dialect.place === "user" && carried !== ""
+    ? flatten(dialect, appendToLast(asked, carried), "")
+    : flatten(dialect, asked, carried)
 }
 
 /** Renders what the model writes in an iteration: `v1` and `plus` byte for byte as their models were trained. */
@@ -149,6 +163,51 @@ export const instance = (dialect: Dialect, iteration: Iteration): Instance => ({
   ...prompt(dialect, iteration),
   target: target(dialect, iteration.output)
 })
+
+/**
+ * Renders what a model reads that is to conclude at once, from its last summary: its reasoning is closed already, or,
+ * where it takes instructions, it is told so.
+ */
+export const conclude = (dialect: Dialect, start: Pick<Iteration, "question" | "history">): Prompt => {
+  const { messages, prefix } = prompt(dialect, start)
+  return dialect.place === "assistant"
+    ? flatten(dialect, messages, prefix + Sections.render(sectionOf(dialect, "reasoning"), ""))
+    : flatten(dialect, appendToLast(messages, CONCLUDE), "")
+}
+
+const CONCLUDE = "There is no time left to reason. Write your answer now, from what is known so far."
+
+/** Why what a model wrote is no output: it was cut off, is not in the dialect, or is nothing. */
+export type Fault = "truncated" | "malformed" | "empty"
+
+/**
+ * Reads what a model wrote as an output, or says what is wrong with it. `finish` is why the model stopped: what was cut
+ * off is never an output, and a summary without its closing tag is one only if the model stopped by itself. A conclusion
+ * may mention tags, but one that begins or ends with a tag is a section in the wrong place.
+ */
+export const read = (
+  dialect: Dialect,
+  blocks: ReadonlyArray<Sections.Block>,
+  finish: "stop" | "length" | "filter" | "other"
+): Output | Fault => {
+  if (finish === "length") return "truncated"
+  const textOf = (section: string): string =>
+    blocks.filter((block) => block.section === section).map(({ text }) => text).join("")
+  const reasoning = textOf("reasoning")
+  const conclusion = textOf(Sections.plain)
+  const summary = blocks.find(({ section }) => section === "summary")
+  if (blocks.every(({ text }) => text.trim() === "")) return "empty"
+  const open = blocks.some(({ section, closed }) => section === "reasoning" && !closed)
+  const misplaced = dialect.sections.some(({ open, close }) =>
+    conclusion.trimStart().startsWith(open) || conclusion.trimEnd().endsWith(close)
+  )
+  if (finish !== "stop" || open || misplaced) return "malformed"
+  if (summary === undefined) {
+    return conclusion.trim() === "" ? "malformed" : { reasoning, ending: { _tag: "Conclusion", text: conclusion } }
+  }
+  if (summary.text.trim() === "" || conclusion.trim() !== "") return "malformed"
+  return { reasoning, ending: { _tag: "Summary", text: summary.text } }
+}
 
 /** What to do about tags and special tokens in a text that should hold none. */
 export type TagPolicy = "reject" | "replace"
@@ -201,7 +260,14 @@ const instruct = (messages: ReadonlyArray<Message>, instructions: string): Reado
     : [{ role: "system", content: instructions }, ...messages]
 }
 
+/** Puts a paragraph behind the last message. */
 const appendToLast = (messages: ReadonlyArray<Message>, text: string): ReadonlyArray<Message> => {
   const last = messages.at(-1)!
-  return [...messages.slice(0, -1), { ...last, content: last.content + text }]
+  return [...messages.slice(0, -1), { ...last, content: `${last.content}\n\n${text}` }]
 }
+
+const flatten = (dialect: Dialect, messages: ReadonlyArray<Message>, prefix: string): Prompt => ({
+  prompt: dialect.template(messages) + prefix,
+  messages,
+  prefix
+})
