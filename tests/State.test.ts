@@ -1,0 +1,122 @@
+import * as Result from "effect/Result"
+import fc from "fast-check"
+import assert from "node:assert/strict"
+import { test } from "node:test"
+import * as State from "../lib/State.ts"
+import { law, sentence } from "./support/text.ts"
+
+const count = fc.nat(1_000_000)
+
+const meter = fc.record({ requests: count, inputTokens: count, outputTokens: count, area: count, peak: count })
+
+const carry: fc.Arbitrary<State.Carry> = fc.oneof(
+  fc.constantFrom<State.Carry>({ _tag: "replace" }, { _tag: "accumulate" }),
+  fc.record({ _tag: fc.constant("tail" as const), tokens: count, summary: fc.boolean() })
+)
+
+const outcome: fc.Arbitrary<State.Outcome | null> = fc.oneof(
+  fc.constant(null),
+  sentence.map((conclusion) => ({ _tag: "Concluded" as const, conclusion })),
+  fc.record({
+    _tag: fc.constant("Exhausted" as const),
+    limit: fc.constantFrom<State.Limit>("iterations", "tokens", "time", "cost"),
+    conclusion: fc.option(sentence)
+  }),
+  sentence.map((detail) => ({ _tag: "Malformed" as const, detail })),
+  fc.constantFrom<State.Outcome>({ _tag: "Truncated" }, { _tag: "Empty" }),
+  fc.record({
+    _tag: fc.constant("NoProgress" as const),
+    verdict: fc.constantFrom("empty" as const, "repeats" as const, "wanders" as const)
+  })
+)
+
+const message = fc.record({
+  role: fc.constantFrom("system" as const, "user" as const, "assistant" as const),
+  content: sentence
+})
+
+const states: fc.Arbitrary<State.State> = fc.record({
+  version: fc.constant(1 as const),
+  question: fc.oneof(sentence, fc.array(message, { minLength: 1, maxLength: 3 })),
+  index: count,
+  summaries: fc.array(sentence, { maxLength: 3 }),
+  tail: sentence,
+  meter,
+  vanilla: meter,
+  elapsed: count,
+  stagnation: fc.record({ empty: count, repeated: count, wandered: count }),
+  settings: fc.record({ dialect: fc.constantFrom("v1", "plus", "chat"), eta: count, gamma: count, carry }),
+  outcome
+}).map((state) => structuredClone(state))
+
+const parsed = (json: unknown): State.State => Result.getOrThrow(State.parse(json))
+
+const refused = (json: unknown): State.StateError => {
+  const state = State.parse(json)
+  if (Result.isSuccess(state)) throw new Error(`not refused: ${JSON.stringify(json)}`)
+  assert.equal(state.failure._tag, "StateError")
+  assert.match(state.failure.message, /^Cannot read a state: /)
+  return state.failure
+}
+
+/** The paths of all fields of a value, lists aside. */
+const pathsOf = (value: unknown, path: ReadonlyArray<string> = []): Array<ReadonlyArray<string>> =>
+  typeof value !== "object" || value === null || Array.isArray(value) ? [path] : [
+    ...path.length === 0 ? [] : [path],
+    ...Object.entries(value).flatMap(([key, inner]) => pathsOf(inner, [...path, key]))
+  ]
+
+/** A copy with another value at a path; `undefined` leaves the field out. */
+const put = (value: unknown, [key, ...rest]: ReadonlyArray<string>, changed: unknown): unknown => {
+  if (key === undefined) return changed
+  // SAFETY: paths are those of `pathsOf`, which lead through objects.
+  const fields = value as Readonly<Record<string, unknown>>
+  return { ...fields, [key]: put(fields[key], rest, changed) }
+}
+
+// Laws
+
+law("round trip: parsing a rendered state yields it", states, (state) => {
+  assert.deepEqual(parsed(State.render(state)), state)
+  assert.deepEqual(parsed(JSON.parse(State.render(state))), state)
+})
+
+law("completeness: a state without one of its fields is refused, and the field is named", states, (state) => {
+  for (const path of pathsOf(state)) {
+    const { message } = refused(JSON.stringify(put(state, path, undefined)))
+    if (path.at(-1) !== "_tag") assert.ok(message.includes(`"${path.at(-1)}"`), `${path.join(".")}: ${message}`)
+  }
+}, 30)
+
+law("types: a state with another type in one of its fields is refused, and the field is named", states, (state) => {
+  for (const path of pathsOf(state)) {
+    const { message } = refused(JSON.stringify(put(state, path, { other: true })))
+    if (path.at(-1) !== "_tag") assert.ok(message.includes(`"${path.at(-1)}"`), `${path.join(".")}: ${message}`)
+  }
+}, 30)
+
+// Examples
+
+const [example] = fc.sample(states, { numRuns: 1, seed: 1 })
+
+test("parse: fields that no version knows are left out", () => {
+  assert.deepEqual(parsed({ ...example, extra: 1 }), example)
+})
+
+// Faults
+
+test("parse: a state of another version is refused", () => {
+  for (const version of [0, 2, "1"]) {
+    assert.match(refused({ ...example, version }).message, /"version"/)
+  }
+})
+
+test("parse: counts are whole and not negative", () => {
+  assert.match(refused({ ...example, index: -1 }).message, /"index"/)
+  assert.match(refused({ ...example, index: 1.5 }).message, /"index"/)
+  assert.match(refused(State.render({ ...example!, elapsed: Infinity })).message, /"elapsed"/)
+})
+
+test("parse: what is no object, or no JSON, is refused", () => {
+  for (const json of ["", "{", "null", "[]", "1", null, undefined, 1, []]) refused(json)
+})
