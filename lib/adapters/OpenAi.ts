@@ -2,8 +2,9 @@
  * A TextModel on any server that speaks the OpenAI API: chat completions, or raw completions.
  *
  * It always streams, over plain `fetch`, and reads what servers really send: reasoning in any of its places, usage in any
- * chunk, errors in the middle of an answer. It sets no time limit: Node's own `fetch` gives up after 300 s without a
- * byte, so bring a `fetch` that does not where prompts take long to read. Leaving the stream aborts the request.
+ * chunk, errors in the middle of an answer. It gives up on a server that falls silent, and Node's own `fetch` does so
+ * after 300 s already: bring one that does not, as `Undici.fetch`, where prompts take long to read. Leaving the stream
+ * aborts the request.
  *
  * @module
  */
@@ -11,6 +12,7 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -57,6 +59,21 @@ export interface Options {
    */
   readonly retries?: number
   /**
+   * The longest wait that a server may ask for before a request is sent again, 10 minutes by default; where it asks for
+   * more, the request fails at once.
+   */
+  readonly maxRetryAfter?: Duration.Input
+  /**
+   * How long nothing at all may come, in milliseconds or as a Duration; 10 minutes by default, `Infinity` for no limit.
+   * Comments that keep the connection open count as something.
+   */
+  readonly idleBytes?: Duration.Input
+  /**
+   * How long no text and no reasoning may come, whatever keeps the connection open; 30 minutes by default, `Infinity` for
+   * no limit. Silence fails as `unreachable` before the first part, and as `interrupted` behind it.
+   */
+  readonly idleTokens?: Duration.Input
+  /**
    * The largest event of an answer, or the largest answer of a server that does not stream, in UTF-16 code units;
    * 10 Mi by default.
    */
@@ -73,6 +90,9 @@ export const make = (options: Options): TextModel => {
   const { model, api = "chat", prefill, finish = "required", retries = 5, maxEventSize = 10 * 2 ** 20 } = options
   requireInteger("retries", retries, 0)
   requireInteger("maxEventSize", maxEventSize, 1)
+  const maxRetryAfter = Duration.toMillis(parseDuration("maxRetryAfter", options.maxRetryAfter ?? "10 minutes"))
+  const idleBytes = parseDuration("idleBytes", options.idleBytes ?? "10 minutes")
+  const idleTokens = parseDuration("idleTokens", options.idleTokens ?? "30 minutes")
   const base = parseBase(options.baseUrl)
   const url = `${base.address}${api === "chat" ? "/chat/completions" : "/completions"}${base.query}`
   const headers = makeHeaders(options)
@@ -85,23 +105,44 @@ export const make = (options: Options): TextModel => {
     return new ModelError({ reason, message, ...more })
   }
 
-  const attempt = (body: string): Effect.Effect<Stream.Stream<Part, ModelError>, ModelError, Scope.Scope> =>
-    Effect.gen(function* () {
-      const controller = yield* Effect.acquireRelease(
-        Effect.sync(() => new AbortController()),
-        (controller) => Effect.sync(() => controller.abort())
+  const attempt = (body: string): Stream.Stream<Part, ModelError> =>
+    Stream.suspend(() => {
+      const reader = makeReader(makeParser(maxEventSize), finish, fail)
+      const isSilent = (limit: Duration.Duration, what: string) => () =>
+        Effect.fail(
+          fail(reader.isBegun() ? "interrupted" : "unreachable", `${what} came for ${Duration.format(limit)}`)
+        )
+      const noBytes = isSilent(idleBytes, "nothing")
+      const noTokens = isSilent(idleTokens, "no text")
+
+      const send: Effect.Effect<Stream.Stream<Uint8Array, ModelError>, ModelError, Scope.Scope> = Effect.gen(
+        function* () {
+          const controller = yield* Effect.acquireRelease(
+            Effect.sync(() => new AbortController()),
+            (controller) => Effect.sync(() => controller.abort())
+          )
+          // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
+          const fetch = options.fetch ?? globalThis.fetch
+          const response = yield* Effect.tryPromise({
+            try: () => fetch(url, { method: "POST", headers, body, signal: controller.signal }),
+            catch: (cause) => fail("unreachable", describe(cause))
+          }).pipe(within(idleBytes, noBytes))
+          if (!response.ok) return yield* readRefusal(response, idleBytes, fail)
+          // A web page is no model's answer, and asking again would not make it one.
+          const type = response.headers.get("content-type") ?? ""
+          if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
+          return readBytes(response, fail).pipe(eachWithin(idleBytes, noBytes))
+        }
       )
-      // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
-      const fetch = options.fetch ?? globalThis.fetch
-      const response = yield* Effect.tryPromise({
-        try: () => fetch(url, { method: "POST", headers, body, signal: controller.signal }),
-        catch: (cause) => fail("unreachable", describe(cause))
-      })
-      if (!response.ok) return yield* readRefusal(response, fail)
-      // A web page is no model's answer, and asking again would not make it one.
-      const type = response.headers.get("content-type") ?? ""
-      if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
-      return readAnswer(response, makeReader(makeParser(maxEventSize), finish, fail), fail)
+
+      return Stream.unwrap(send).pipe(
+        Stream.map((bytes) => reader.feed(bytes)),
+        Stream.flattenIterable,
+        eachWithin(idleTokens, noTokens),
+        Stream.catch((error) => Stream.sync(() => reader.breakOff(error)).pipe(Stream.drain)),
+        Stream.concat(Stream.sync(() => reader.end()).pipe(Stream.flattenIterable)),
+        Stream.mapEffect((found) => found instanceof ModelError ? Effect.fail(found) : Effect.succeed(found))
+      )
     })
 
   return {
@@ -117,12 +158,14 @@ export const make = (options: Options): TextModel => {
         const begin = Effect.sync(() => {
           isBegun = true
         })
-        return Stream.unwrap(attempt(body)).pipe(
+        return attempt(body).pipe(
           Stream.tap(() => begin),
           Stream.retry(
             BACKOFF.pipe(
               Schedule.upTo({ times: retries }),
-              Schedule.while(({ input }) => !isBegun && RETRIED.has(input.reason))
+              Schedule.while(({ input }) =>
+                !isBegun && RETRIED.has(input.reason) && (input.retryAfter ?? 0) <= maxRetryAfter
+              )
             )
           )
         )
@@ -155,7 +198,27 @@ const BACKOFF = Schedule.min([Schedule.exponential("500 millis"), Schedule.space
   )
 )
 
+// ---- silence
+
+/** Turns to something else where an effect takes longer than a limit; without one it has no timer. */
+const within =
+  <B, E2>(limit: Duration.Duration, orElse: () => Effect.Effect<B, E2>) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A | B, E | E2, R> =>
+    Duration.isFinite(limit) ? Effect.timeoutOrElse(effect, { duration: limit, orElse }) : effect
+
+/** Fails a stream where it takes longer than a limit for more; the time its reader takes does not count. */
+const eachWithin =
+  (limit: Duration.Duration, silence: () => Effect.Effect<never, ModelError>) =>
+  <A>(stream: Stream.Stream<A, ModelError>): Stream.Stream<A, ModelError> =>
+    Stream.transformPull(stream, (pull) => Effect.succeed(within(limit, silence)(pull)))
+
 // ---- the request
+
+const parseDuration = (name: string, input: Duration.Input): Duration.Duration => {
+  const duration = Option.getOrUndefined(Duration.fromInput(input))
+  if (duration !== undefined && Duration.toMillis(duration) > 0) return duration
+  throw new RangeError(`Cannot make a model: ${name} is ${String(input)}, not a duration longer than 0`)
+}
 
 const requireInteger = (name: string, value: number, least: number): void => {
   if (Number.isInteger(value) && value >= least) return
@@ -199,7 +262,7 @@ const makeRedact = ({ apiKey, headers = {} }: Options, query: string): (text: st
 
 const renderBody = (request: Request, options: Options): Record<string, unknown> => {
   const { model, api = "chat", maxTokensField = "max_tokens", body = {} } = options
-  const { temperature, topP, seed } = request.sampling ?? {}
+  const { temperature, topP, seed, user } = request.sampling ?? {}
   // `JSON.stringify` leaves out what is undefined.
   return {
     model,
@@ -210,6 +273,7 @@ const renderBody = (request: Request, options: Options): Record<string, unknown>
     temperature,
     top_p: topP,
     seed,
+    user,
     ...body
   }
 }
@@ -228,10 +292,10 @@ const renderPrompt = ({ messages, prefix = "", prompt }: Request, { template = D
 
 // ---- what is no answer
 
-const readRefusal = (response: Response, fail: Fail): Effect.Effect<never, ModelError> =>
+const readRefusal = (response: Response, idle: Duration.Duration, fail: Fail): Effect.Effect<never, ModelError> =>
   Effect.gen(function* () {
     const { status } = response
-    const body = (yield* Effect.promise(() => readStart(response))).trim()
+    const body = (yield* Effect.promise(() => readStart(response)).pipe(within(idle, () => Effect.succeed("")))).trim()
     const json = parseJson(body)
     const detail = json === undefined ? body : messageOf(json)
     const retryAfter = readRetryAfter(response.headers, yield* Clock.currentTimeMillis)
@@ -314,22 +378,12 @@ const describe = (cause: unknown): string => {
 
 // ---- the answer
 
-/** Reads an answer; what ends the stream early closes the connection. */
-const readAnswer = (response: Response, reader: Reader, fail: Fail): Stream.Stream<Part, ModelError> => {
-  const { body } = response
-  const chunks = body === null ? Stream.empty : Stream.fromReadableStream({
+/** Reads an answer's bytes; what ends the stream early closes the connection. */
+const readBytes = ({ body }: Response, fail: Fail): Stream.Stream<Uint8Array, ModelError> =>
+  body === null ? Stream.empty : Stream.fromReadableStream({
     evaluate: () => body,
     onError: (cause) => fail("interrupted", `the answer broke off: ${describe(cause)}`)
   })
-  return chunks.pipe(
-    Stream.map((bytes) => reader.feed(bytes)),
-    // Once the model said why it ended, a broken connection costs no more than the usage.
-    Stream.catch((error) => reader.isFinished() ? Stream.empty : Stream.fail(error)),
-    Stream.concat(Stream.sync(() => reader.end())),
-    Stream.flattenIterable,
-    Stream.mapEffect((found) => found instanceof ModelError ? Effect.fail(found) : Effect.succeed(found))
-  )
-}
 
 /** Whether the answer is JSON as a whole or a stream of events: servers mislabel both, so its first character decides. */
 const makeParser = (maxEventSize: number): ServerSentEvents.Parser => {
@@ -365,9 +419,11 @@ const makeWhole = (maxEventSize: number): ServerSentEvents.Parser => {
 /** Reads an answer's bytes: its parts, and the error that is the end of it. */
 interface Reader {
   readonly feed: (bytes: Uint8Array) => Array<Part | ModelError>
+  /** Ends the answer early, because of an error. */
+  readonly breakOff: (error: ModelError) => void
   readonly end: () => Array<Part | ModelError>
-  /** Whether the answer would count as finished if it ended now. */
-  readonly isFinished: () => boolean
+  /** Whether there was any text. */
+  readonly isBegun: () => boolean
 }
 
 const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optional", fail: Fail): Reader => {
@@ -377,6 +433,8 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
   let timings: unknown
   let isBegun = false
   let isDone = false
+  // The error that ended the answer, or that came behind the reason for its end and undoes nothing.
+  let late: ModelError | undefined
 
   const readEvent = ({ name, data }: ServerSentEvents.ServerEvent): Array<Part | ModelError> => {
     if (data.trim() === "[DONE]") {
@@ -390,9 +448,11 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
       : json === undefined
       ? `an event is not JSON: ${JSON.stringify(data)}`
       : at(json, "error") ?? at(choice, "error")
-    // An error behind the reason for the end undoes nothing: OpenRouter repeats `length` as an error.
-    if (error !== undefined && error !== null && reason === undefined) {
-      return [fail(reasonOf(statusOf(at(error, "error") ?? error)), messageOf(error))]
+    if (error !== undefined && error !== null) {
+      const failure = fail(reasonOf(statusOf(at(error, "error") ?? error)), messageOf(error))
+      if (reason === undefined) return [failure]
+      // OpenRouter repeats `length` as an error.
+      late ??= failure
     }
     usage = at(json, "usage") ?? at(json, "x_groq", "usage") ?? usage
     timings = at(json, "timings") ?? timings
@@ -410,15 +470,25 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
 
   return {
     feed: (bytes) => parser.feed(utf8.decode(bytes, { stream: true })).flatMap(readEvent),
+    breakOff: (error) => {
+      late ??= error
+    },
     end: () => {
       // What a broken connection tore is no fault of its own.
       const rest = [...parser.feed(utf8.decode()), ...parser.end()].filter((event) => !isTorn(event)).flatMap(readEvent)
       const reason = finalReason()
-      if (reason === undefined) return [...rest, fail("interrupted", "the answer ended without a finish reason")]
+      if (reason === undefined) {
+        return [...rest, late ?? fail("interrupted", "the answer ended without a finish reason")]
+      }
       const read = readUsage(usage, timings)
-      return [...rest, { _tag: "Finish", reason, ...(read === undefined ? {} : { usage: read }) }]
+      return [...rest, {
+        _tag: "Finish",
+        reason,
+        ...(read === undefined ? {} : { usage: read }),
+        ...(late === undefined ? {} : { error: late.message })
+      }]
     },
-    isFinished: () => finalReason() !== undefined
+    isBegun: () => isBegun
   }
 }
 

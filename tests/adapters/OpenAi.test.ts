@@ -12,7 +12,7 @@ import * as http from "node:http"
 import { test } from "node:test"
 import { inspect } from "node:util"
 import * as OpenAi from "../../lib/adapters/OpenAi.ts"
-import { complete, type Finish, ModelError, type Request, type Usage } from "../../lib/TextModel.ts"
+import { complete, type Finish, ModelError, type Request, type TextModel, type Usage } from "../../lib/TextModel.ts"
 import { cut, delta, events, type Fake, makeFetch, type Sent, streamed } from "../support/fetch.ts"
 
 // ---- running a request
@@ -33,27 +33,36 @@ interface Given {
 const makeClock = (): Clock.Clock & { readonly waits: Array<number> } => {
   let now = Date.UTC(2026, 0, 1)
   const waits: Array<number> = []
-  const nanos = (): bigint => BigInt(Math.round(now)) * 1_000_000n
+  const sleep = (milliseconds: number) =>
+    Effect.sync(() => {
+      waits.push(milliseconds)
+      now += milliseconds
+    })
+  return { waits, ...clockOf(() => now, sleep) }
+}
+
+const clockOf = (now: () => number, sleep: (milliseconds: number) => Effect.Effect<void>): Clock.Clock => {
+  const nanos = (): bigint => BigInt(Math.round(now())) * 1_000_000n
   return {
-    waits,
-    currentTimeMillisUnsafe: () => now,
-    currentTimeMillis: Effect.sync(() => now),
+    currentTimeMillisUnsafe: now,
+    currentTimeMillis: Effect.sync(now),
     currentTimeNanosUnsafe: nanos,
     currentTimeNanos: Effect.sync(nanos),
     monotonicTimeNanosUnsafe: nanos,
     monotonicTimeNanos: Effect.sync(nanos),
-    sleep: (duration) =>
-      Effect.sync(() => {
-        waits.push(Duration.toMillis(duration))
-        now += Duration.toMillis(duration)
-      })
+    sleep: (duration) => sleep(Duration.toMillis(duration))
   }
 }
 
-const run = async (fake: Fake, options: Options = {}, request = question, clock = makeClock()): Promise<Given> => {
+const run = (fake: Fake, options: Options = {}, request = question, clock = makeClock()): Promise<Given> => {
+  // On a clock that sleeps through every wait, any silence would be too long.
+  const patient = { idleBytes: Infinity, idleTokens: Infinity }
+  return collect(OpenAi.make({ baseUrl, model: "m", fetch: fake.fetch, ...patient, ...options }), request, clock)
+}
+
+const collect = async (model: TextModel, request: Request, clock: Clock.Clock): Promise<Given> => {
   const deltas: Array<["Text" | "Reasoning", string]> = []
   let finish: Finish | undefined
-  const model = OpenAi.make({ baseUrl, model: "m", fetch: fake.fetch, ...options })
   const exit = await Effect.runPromise(
     model.generate(request).pipe(
       Stream.runForEach((part) =>
@@ -95,6 +104,7 @@ const runCut = async (text: string, options: Options = {}): Promise<Given> => {
 const plain = ({ deltas, finish, error }: Given): unknown => [deltas, finish, error?.reason, error?.message]
 
 const stop: Finish = { _tag: "Finish", reason: "stop" }
+const cannot = (state: string): string => `Cannot complete a request to m at ${baseUrl}: ${state}`
 const fine = events(delta({ content: "42" }, "stop"), "[DONE]")
 
 const example = (name: string, text: string, expected: Given, options: Options = {}): void => {
@@ -317,17 +327,24 @@ example(
   { deltas: [["Text", "42"]], finish: { ...stop, usage: usage(1, 2) } }
 )
 example(
-  "an error behind the end as nothing",
+  "an error behind the end beside it",
   events(
     delta({ content: "4" }, "length"),
     { choices: [], error: { code: 400, message: "Token limit reached" } },
     "[DONE]"
   ),
-  { deltas: [["Text", "4"]], finish: { _tag: "Finish", reason: "length" } }
+  { deltas: [["Text", "4"]], finish: { _tag: "Finish", reason: "length", error: cannot("Token limit reached") } }
 )
-example("rubbish behind the end as nothing", `${events(delta({ content: "42" }, "stop"))}data: }\n\n`, {
+example(
+  "the first of the errors behind the end, and the usage behind them",
+  `${events(delta({ content: "42" }, "stop"), { error: "one" })}error: two\n\n${
+    events({ choices: [], usage: { prompt_tokens: 1, completion_tokens: 2 } })
+  }`,
+  { deltas: [["Text", "42"]], finish: { ...stop, usage: usage(1, 2), error: cannot("one") } }
+)
+example("rubbish behind the end beside it", `${events(delta({ content: "42" }, "stop"))}data: }\n\n`, {
   deltas: [["Text", "42"]],
-  finish: stop
+  finish: { ...stop, error: cannot('an event is not JSON: "}"') }
 })
 example(
   "an answer that was not streamed",
@@ -456,7 +473,7 @@ test("usage is found wherever servers put it", async () => {
   assert.deepEqual(finish?.usage, usage(10, 3), "the last one counts")
 })
 
-test("a connection that breaks fails, and behind the finish reason does not", async () => {
+test("a connection that breaks fails, and behind the finish reason is reported beside it", async () => {
   const broken = (text: string) => makeFetch(() => streamed([text], { end: new Error("terminated") }))
   const { deltas, error } = await run(broken(events(delta({ content: "4" }))))
   assert.deepEqual(deltas, [["Text", "4"]])
@@ -464,7 +481,7 @@ test("a connection that breaks fails, and behind the finish reason does not", as
   assert.match(error.message, /: the answer broke off: terminated$/)
   assert.deepEqual(await run(broken(events(delta({ content: "42" }, "stop")))), {
     deltas: [["Text", "42"]],
-    finish: stop
+    finish: { ...stop, error: cannot("the answer broke off: terminated") }
   })
 })
 
@@ -622,6 +639,9 @@ test("bad options throw", () => {
   )
   throws({ baseUrl: "https://me:secret@example.com" }, /^Cannot make a model: baseUrl has a name or a password in it/)
   throws({ retries: -1 }, /^Cannot make a model: retries is -1, not an integer of at least 0$/)
+  throws({ idleBytes: 0 }, /^Cannot make a model: idleBytes is 0, not a duration longer than 0$/)
+  throws({ idleTokens: NaN }, /^Cannot make a model: idleTokens is NaN, not a duration longer than 0$/)
+  throws({ maxRetryAfter: -1 }, /^Cannot make a model: maxRetryAfter is -1, not a duration longer than 0$/)
   throws({ maxEventSize: 0.5 }, /^Cannot make a model: maxEventSize is 0\.5, not an integer of at least 1$/)
   throws({ apiKey: Redacted.make("sk\nsecret") }, /^Cannot make a model: the header "authorization" has a character/)
   throws(
@@ -778,6 +798,25 @@ test("what the server asks to wait is waited", async () => {
   assert.equal((await run(refused, { retries: 0 })).error?.retryAfter, 60000)
 })
 
+test("what asks to wait too long fails at once", async () => {
+  const refused = (seconds: number) => () =>
+    new Response(null, { status: 429, headers: { "retry-after": String(seconds) } })
+  const once = async (response: () => Response, options: Options = {}) => {
+    const fake = makeFetch(response)
+    const clock = makeClock()
+    const { error } = await run(fake, options, question, clock)
+    assert.equal(error?.reason, "rate-limited")
+    assert.deepEqual([fake.sent.length, clock.waits], [1, []])
+    return error.retryAfter
+  }
+  assert.equal(await once(refused(601)), 601_000)
+  assert.equal(await once(refused(2), { maxRetryAfter: 1999 }), 2000)
+  assert.equal(await once(refused(3601), { maxRetryAfter: Duration.hours(1) }), 3_601_000)
+  const [wait] = await retry(refused(600))
+  assert((wait ?? 0) > 600_000)
+  await retry(refused(86400), { maxRetryAfter: Infinity })
+})
+
 test("an unreachable server's error says why", async () => {
   const cause = Object.assign(new AggregateError([]), { code: "ECONNREFUSED" })
   const { error } = await run(makeFetch(() => {
@@ -824,6 +863,134 @@ test("no error shows a key", async () => {
     assert.match(error.message, /<redacted>/)
   }
   assert.doesNotMatch(inspect(OpenAi.make({ baseUrl, model: "m", apiKey, headers }), { depth: 9 }), /secret/)
+})
+
+// ---- silence
+
+/**
+ * What a server does, each after a time, in minutes, from its being waited for: it answers, then writes, and with null it
+ * closes the connection. Behind that it is silent.
+ */
+type Script = ReadonlyArray<readonly [after: number, written: string | null]>
+
+const answered = [0, ""] as const
+const ping = [9, ": ping\n\n"] as const
+const text = [9, events(delta({ content: "4" }))] as const
+const finish = [9, events(delta({}, "stop"))] as const
+const silent = [Infinity, ""] as const
+const closing = [0, null] as const
+
+/**
+ * Runs a request against a server that follows a script, on one clock for both: it moves on to the next that is due
+ * whenever all of them wait. What it gives has the minute in which the last connection was closed.
+ */
+const runScript = async (script: Script, { status = 200, ...options }: Options & { readonly status?: number } = {}) => {
+  let now = 0
+  const timers = new Map<() => void, number>()
+  // The server, and those that watch over bytes and tokens.
+  const size = 1 + [options.idleBytes, options.idleTokens].filter((idle) => idle !== Infinity).length
+  const wake = (after: number, resume: () => void): void => {
+    timers.set(resume, now + after)
+    assert(timers.size <= size)
+    if (timers.size < size) return
+    const [next, time] = [...timers].reduce((one, other) => other[1] < one[1] ? other : one)
+    timers.delete(next)
+    now = time
+    next()
+  }
+  const clock = clockOf(
+    () => now,
+    (milliseconds) =>
+      milliseconds < 1000 ? Effect.void : Effect.callback<void>((resume) => {
+        const go = () => resume(Effect.void)
+        wake(milliseconds, go)
+        return Effect.sync(() => timers.delete(go))
+      })
+  )
+
+  let step = 0
+  let closed: number | undefined
+  const fake = makeFetch(async (_, { signal }) => {
+    const wait = (): Promise<string | null> =>
+      new Promise((resolve) => {
+        const [after, written] = script[step++] ?? silent
+        const go = () => resolve(written)
+        signal.addEventListener("abort", () => timers.delete(go))
+        wake(after * 60_000, go)
+      })
+    signal.addEventListener("abort", () => {
+      closed = now / 60_000
+    })
+    await wait()
+    const body = new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        const written = await wait()
+        if (written === null) controller.close()
+        else controller.enqueue(new TextEncoder().encode(written))
+      }
+    }, { highWaterMark: 0 })
+    return new Response(body, { status, headers: { "content-type": "text/event-stream" } })
+  })
+  const model = OpenAi.make({ baseUrl, model: "m", fetch: fake.fetch, retries: 0, ...options })
+  const { deltas, finish, error } = await collect(model, question, clock)
+  return [deltas.map(([, text]) => text).join(""), finish ?? [error?.reason, error?.message], closed, fake.sent.length]
+}
+
+const noBytes = cannot("nothing came for 10m")
+const noTokens = cannot("no text came for 30m")
+
+test("a server from which nothing comes is given up, and its connection closed", async () => {
+  assert.deepEqual(await runScript([]), ["", ["unreachable", noBytes], 10, 1])
+  assert.deepEqual(await runScript([[9, ""]]), ["", ["unreachable", noBytes], 19, 1])
+  assert.deepEqual(await runScript([answered, ping]), ["", ["unreachable", noBytes], 19, 1])
+  assert.deepEqual(await runScript([answered, text]), ["4", ["interrupted", noBytes], 19, 1])
+  assert.deepEqual(await runScript([answered, text, ping]), ["4", ["interrupted", noBytes], 28, 1])
+})
+
+test("a server from which only comments come is given up, and its connection closed", async () => {
+  const pings = [ping, ping, ping, ping, ping]
+  const empty = [9, events(delta({ content: "" }))] as const
+  assert.deepEqual(await runScript([answered, ...pings]), ["", ["unreachable", noTokens], 30, 1])
+  assert.deepEqual(await runScript([[9, ""], ping, ping, ping]), ["", ["unreachable", noTokens], 30, 1])
+  assert.deepEqual(await runScript([answered, empty, empty, empty, empty]), ["", ["unreachable", noTokens], 30, 1])
+  assert.deepEqual(await runScript([answered, text, ...pings]), ["4", ["interrupted", noTokens], 39, 1])
+})
+
+test("a slow server is not given up, and neither is one without limits", async () => {
+  const slow = [answered, text, ping, ping, text, text, text, finish, closing]
+  assert.deepEqual(await runScript(slow), ["4444", stop, 63, 1])
+  const slower: Script = [[100, ""], [100, text[1]], [100, finish[1]], closing]
+  assert.deepEqual(await runScript(slower, { idleBytes: Infinity, idleTokens: "101 minutes" }), [
+    "",
+    ["unreachable", cannot("no text came for 1h 41m")],
+    101,
+    1
+  ])
+  assert.deepEqual(await runScript(slower, { idleBytes: Infinity, idleTokens: Infinity }), ["4", stop, 300, 1])
+  assert.deepEqual(await runScript(slower, { idleBytes: 99 * 60_000, idleTokens: Infinity }), [
+    "",
+    ["unreachable", cannot("nothing came for 1h 39m")],
+    99,
+    1
+  ])
+})
+
+test("silence behind the finish reason does not undo it", async () => {
+  const pings = [ping, ping, ping, ping]
+  assert.deepEqual(await runScript([answered, text, finish]), ["4", { ...stop, error: noBytes }, 28, 1])
+  assert.deepEqual(await runScript([answered, text, finish, ...pings]), ["4", { ...stop, error: noTokens }, 39, 1])
+})
+
+test("a request is sent again behind silence, unless something of its answer was given", async () => {
+  const again = [silent, answered, text, finish, closing]
+  assert.deepEqual(await runScript(again, { retries: 1 }), ["4", stop, 28, 2])
+  assert.deepEqual(await runScript([answered, ...again], { retries: 1 }), ["4", stop, 28, 2])
+  assert.deepEqual(await runScript([answered, text, ...again], { retries: 1 }), ["4", ["interrupted", noBytes], 19, 1])
+})
+
+test("a refusal counts though its body never ends", async () => {
+  const given = await runScript([answered, [0, "no"]], { status: 401 })
+  assert.deepEqual(given, ["", ["unauthorized", cannot("HTTP 401")], 10, 1])
 })
 
 // ---- interruption
