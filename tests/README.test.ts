@@ -1,6 +1,6 @@
 import assert from "node:assert/strict"
 import { execFileSync, spawn } from "node:child_process"
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
@@ -49,7 +49,7 @@ const programWith = (words: string): string => programs.find((program) => progra
 test("README: its commands are scripts, and its options are the command's", () => {
   const { scripts } = JSON.parse(read("package.json"))
   for (const [, script] of readme.matchAll(/npm (?:run )?(demo|test)\b/g)) assert.ok(script! in scripts)
-  const cli = read("lib/apps/cli.ts")
+  const cli = readdirSync(join(root, "lib/apps")).map((file) => read(`lib/apps/${file}`)).join()
   for (const [, option] of readme.matchAll(/--([a-z-]+)\b/g)) {
     if (option === "help") continue
     assert.ok(cli.includes(`"${option}"`), `--${option}`)
@@ -62,7 +62,14 @@ test("README: the files it names are there", () => {
 
 test("README: every program has the right types", { skip: "Deno" in globalThis || "Bun" in globalThis }, () => {
   programs.forEach((program, i) => writeFileSync(join(folder, `program${i}.ts`), program))
-  writeFileSync(join(folder, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }))
+  writeFileSync(
+    join(folder, "tsconfig.json"),
+    JSON.stringify({
+      extends: "../../tsconfig.json",
+      compilerOptions: { declaration: false, isolatedDeclarations: false },
+      include: ["program*.ts"]
+    })
+  )
   execFileSync(join(root, "node_modules/.bin/tsc"), ["-p", folder], { stdio: "inherit" })
 })
 
@@ -90,6 +97,46 @@ test("README: a pipeline of one's own renders the iterations of longer samples",
   const { code, output } = await run(programWith("Dialect.instance"))
   assert.equal(code, 0, output)
   assert.equal(output.trimEnd().split("\n").length, 45)
+})
+
+test("README: reason prints what the model writes, as it comes", async () => {
+  const replies = [
+    "<think>\nOnce more.\n</think>\n<summary>\n* It is 6 × 7.\n</summary>",
+    "<think>\n42.\n</think>\n\nIt is 42."
+  ]
+  await using server = await serve((_, index) => replies[index]!)
+  const { code, output } = await run(
+    programWith("Reasoner.reason").replace("http://localhost:8000/v1", server.baseUrl)
+  )
+  assert.equal(code, 0, output)
+  assert.equal(output, "Once more.* It is 6 × 7.42.\n\nIt is 42.")
+})
+
+test("README: solve gives the outcome, without Effect", async () => {
+  await using server = await serve(() => "<think>\n42.\n</think>It is 42.")
+  const { code, output } = await run(
+    programWith("await solve").replace("http://localhost:8000/v1", server.baseUrl)
+  )
+  assert.equal(code, 0, output)
+  assert.equal(output, "Concluded It is 42.\n")
+})
+
+test("README: the web handler answers as the OpenAI API does", async () => {
+  await using server = await serve(() => "<think>\n42.\n</think>It is 42.")
+  writeFileSync(
+    join(folder, "handler.ts"),
+    programWith("Web.handler").replace("http://localhost:8000/v1", server.baseUrl)
+  )
+  const { code, output } = await run(`
+    import handler from "./handler.ts"
+    const body = JSON.stringify({ model: "any", messages: [{ role: "user", content: "What is 6 × 7?" }] })
+    const headers = { "content-type": "application/json" }
+    const request = new Request("http://localhost/v1/chat/completions", { method: "POST", headers, body })
+    const { choices: [{ message }] } = await (await handler.fetch(request)).json()
+    console.log(message.reasoning_content, "/", message.content)
+  `)
+  assert.equal(code, 0, output)
+  assert.equal(output, "42. / It is 42.\n")
 })
 
 test("README: the parser shows its events", async () => {

@@ -147,7 +147,7 @@ const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegEx
   [["--model", "m"], /--model without --base-url/],
   [["--base-url", "http://localhost/v1"], /--base-url without --model/],
   [["--api-key-env", "KEY"], /--api-key-env without --base-url/],
-  [["--base-url", "localhost", "--model", "m"], /--base-url localhost: it is no URL/],
+  [["--base-url", "localhost", "--model", "m"], /--base-url localhost: it is no http address/],
   [["--base-url", "http://localhost/v1", "--model", "m", "--api-key-env", "NO_SUCH"], /NO_SUCH: there is no such/]
 ]
 
@@ -204,10 +204,101 @@ test("segment: a file that is not there is named", async () => {
   assert.match(stderr, /^inftythink: Cannot read no\.txt: it does not exist$/m)
 })
 
+const summarized = "<think>\nFirst, some thought.\n</think>\n<summary>\n* a start was made\n</summary>"
+const concluded = "<think>\nNow it is clear.\n</think>\n\nThe answer is 42."
+
+test("reason: reasoning and summaries go to standard error, labelled, the conclusion to standard output", async () => {
+  await using server = await serve((_, index) => index === 0 ? summarized : concluded)
+  const { code, stdout, stderr } = await run(makeFolder(), [
+    ...["reason", "What is 6 × 7?", "--base-url", server.baseUrl, "--model", "m", "--api-key-env", "SECRET"]
+  ], { SECRET: "sk-secret" })
+  assert.equal(code, 0, stderr)
+  assert.equal(stdout, "\n\nThe answer is 42.\n")
+  for (
+    const shown of [
+      "──── iteration 1 · reasoning ────\nFirst, some thought.\n──── iteration 1 · summary ────\n* a start was made\n",
+      "──── iteration 2 · reasoning ────\nNow it is clear.\n"
+    ]
+  ) assert.ok(stderr.includes(shown), shown)
+  assert.match(stderr, /2 iterations +in one go, about\ntokens read +\d+ +\d+\ntokens written/)
+  assert.ok(!stderr.includes("sk-secret"))
+  assert.equal(server.asked[0]!.authorization, "Bearer sk-secret")
+  assert.match(
+    server.asked[1]!.body.messages.at(-1)!.content,
+    /^What is 6 × 7\?\n\n<history>\n\* a start was made\n<\/history>$/
+  )
+})
+
+test("reason: --json writes the events, a line each", async () => {
+  await using server = await serve((_, index) => index === 0 ? summarized : concluded)
+  const { code, stdout } = await run(makeFolder(), [
+    ...["reason", "What is 6 × 7?", "--base-url", server.baseUrl, "--model", "m", "--json"]
+  ])
+  assert.equal(code, 0)
+  const events = stdout.trimEnd().split("\n").map((line) => JSON.parse(line))
+  assert.deepEqual(events.map(({ _tag }) => _tag).filter((tag) => tag !== "Delta"), [
+    ...["IterationStarted", "IterationEnded", "IterationStarted", "IterationEnded", "TrajectoryEnded"]
+  ])
+  assert.equal(events.at(-1).outcome.conclusion, "\n\nThe answer is 42.")
+})
+
+test("reason: what did not conclude exits with 2, and --state goes on from there", async () => {
+  const folder = makeFolder()
+  await using server = await serve((_, index) => index === 0 ? summarized : concluded)
+  const server_ = ["--base-url", server.baseUrl, "--model", "m", "--state", "state.json"]
+  const first = await run(folder, ["reason", "What is 6 × 7?", ...server_, "--max-iterations", "1"])
+  assert.equal(first.code, 2)
+  assert.match(first.stderr, /^inftythink: Cannot conclude: the limit on iterations was reached$/m)
+  const state = JSON.parse(readFileSync(join(folder, "state.json"), "utf8"))
+  assert.deepEqual([state.index, state.summaries], [1, ["* a start was made"]])
+  const other = await run(folder, ["reason", "What is 6 × 8?", ...server_])
+  assert.equal(other.code, 1)
+  assert.match(other.stderr, /Cannot use --state state\.json: it is about another question/)
+  const second = await run(folder, ["reason", ...server_])
+  assert.equal(second.code, 0, second.stderr)
+  assert.equal(second.stdout, "\n\nThe answer is 42.\n")
+  assert.equal(server.asked.length, 2)
+})
+
+test("reason: a guided model is cut, and what was kept is summarized", async () => {
+  const long = Array.from({ length: 40 }, (_, i) => `Let me look at case ${i} of all.`).join("\n\n")
+  await using server = await serve((_, index) =>
+    [`<think>\n${long}`, "* many cases were looked at", "<think>\nDone.\n</think>\n\n42"][index]!
+  )
+  const { code, stdout, stderr } = await run(makeFolder(), [
+    ...["reason", "How many?", "--dialect", "guided", "--eta", "100", "--base-url", server.baseUrl, "--model", "m"]
+  ])
+  assert.equal(code, 0, stderr)
+  assert.equal(stdout, "\n\n42\n")
+  assert.match(stderr, /iteration 1 · cut, \d+ characters dropped/)
+  assert.match(server.asked[1]!.body.messages.at(-1)!.content, /summary of your reasoning/)
+  assert.ok(!JSON.stringify(server.asked[1]!.body).includes("case 39"))
+  assert.ok(server.asked[2]!.body.messages.at(-1)!.content.includes("* many cases were looked at"))
+})
+
+test("reason: a server that fails exits with 1, and options that do not go together are named", async () => {
+  const folder = makeFolder()
+  await using server = await serve(() => 401)
+  const base = ["reason", "q", "--base-url", server.baseUrl, "--model", "m"]
+  for (
+    const [args, message] of [
+      [base, /Cannot reason: Cannot complete a request to m at .*401/],
+      [["reason", "q"], /Cannot reason without --base-url and --model/],
+      [["reason", ...base.slice(2)], /there is no question, and no saved state/],
+      [[...base, "--max-cost", "1"], /Cannot use --max-cost 1 without --input-price and --output-price/],
+      [[...base, "--carry", "all"], /--carry: "all"/]
+    ] satisfies ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]>
+  ) {
+    const { code, stderr } = await run(folder, args)
+    assert.equal(code, 1)
+    assert.match(stderr, message)
+  }
+})
+
 test("inftythink: --version is the package's, and --help names every command and option", async () => {
   const folder = makeFolder()
   const { stdout } = await run(folder, ["--version"])
   assert.match(stdout, new RegExp(`v?${version.replaceAll(".", "\\.")}\\s*$`))
   const help = await run(folder, ["--help"])
-  assert.match(help.stdout, /reconstruct[^]*segment/)
+  assert.match(help.stdout, /reconstruct[^]*reason[^]*segment/)
 })

@@ -1,0 +1,366 @@
+/**
+ * `inftythink reason`: a question is reasoned about in bounded iterations.
+ *
+ * @module
+ */
+import type * as Cause from "effect/Cause"
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Flag from "effect/cli/Flag"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Stream from "effect/Stream"
+import process from "node:process"
+import * as Dialect from "../core/Dialect.ts"
+import * as Reasoner from "../Reasoner.ts"
+import * as State from "../State.ts"
+import * as Summarizer from "../Summarizer.ts"
+import { TextModel } from "../TextModel.ts"
+import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
+import * as Flags from "./Flags.ts"
+import * as Footer from "./Footer.ts"
+
+const optional = <A>(flag: Flag.Flag<A>): Flag.Flag<Option.Option<A>> => Flag.optional(flag)
+
+/** The command. It exits with 0 where the model concluded, with 2 where it did not, and with 1 where something failed. */
+export const reason: Command.Command<
+  "reason",
+  never,
+  unknown,
+  Flags.UsageError | Reasoner.ReasonerError | TokenizerError | NotConcluded,
+  FileSystem.FileSystem
+> = Command.make(
+  "reason",
+  {
+    question: Argument.String("question").pipe(
+      Argument.withDescription("what is asked; left out to go on from --state"),
+      Argument.optional
+    ),
+    ...Flags.server("it does the reasoning"),
+    prefill: optional(Flag.Literals("prefill", ["continue_final_message", "prefix"])).pipe(
+      Flag.withDescription(
+        "how the server's chat continues the assistant's turn: vLLM's and SGLang's way, or DeepSeek's"
+      )
+    ),
+    dialect: optional(Flag.Literals("dialect", ["chat", "guided", "v1", "plus"])).pipe(
+      Flag.withDescription(
+        "how the model is driven: told of iterations (chat, the default), cut and summarized (guided), or trained (v1, plus)"
+      )
+    ),
+    inside: Flag.Boolean("think-open").pipe(
+      Flag.withDescription("the server's template opens the think block, so that its tag does not come"),
+      Flag.withDefault(false)
+    ),
+    eta: optional(Flags.integer("eta", 4, "the most tokens the model writes in an iteration (default 8192)")),
+    gamma: optional(Flags.integer("gamma", 4, "the most tokens in a summary (default 1024)")),
+    carry: optional(Flag.Literals("carry", ["replace", "accumulate", "tail", "summary-and-tail"])).pipe(
+      Flag.withDescription(
+        "what an iteration starts from: the last summary (default), all, the end of the reasoning, or both"
+      )
+    ),
+    tail: Flags.integer("tail", 4, "the tokens of the reasoning's end that are carried on (default 1024)").pipe(
+      Flag.withDefault(1024)
+    ),
+    tokenizer: Flags.tokenizer,
+    summaryModel: Flags.text("summary-model", "NAME", "another model of the server, for summaries that are asked for"),
+    maxIterations: Flags.integer("max-iterations", 1, "the most iterations (default 10)").pipe(Flag.withDefault(10)),
+    maxTokens: optional(Flags.integer("max-tokens", 1, "the most tokens written, summaries included")),
+    maxSeconds: optional(Flags.integer("max-seconds", 1, "the most time, in seconds")),
+    maxCost: Flags.finite("max-cost", 1e9, "the most money, at --input-price and --output-price"),
+    inputPrice: Flags.finite("input-price", 1e9, "what a million tokens read cost"),
+    outputPrice: Flags.finite("output-price", 1e9, "what a million tokens written cost"),
+    force: Flag.Boolean("force").pipe(
+      Flag.withDescription("when a limit is reached, ask once more, for a conclusion"),
+      Flag.withDefault(false)
+    ),
+    temperature: Flags.finite("temperature", 2, "how the model samples (default: the server's)"),
+    topP: Flags.finite("top-p", 1, "how the model samples (default: the server's)"),
+    seed: optional(Flags.integer("seed", 0, "how the model samples")),
+    state: Flags.text("state", "FILE", "where the state is saved after each iteration, and read to go on"),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("write events as JSON lines, and no text"),
+      Flag.withDefault(false)
+    )
+  },
+  Effect.fnUntraced(function* (flags) {
+    const model = yield* Flags.modelOf(flags, Option.isSome(flags.prefill) ? { prefill: flags.prefill.value } : {})
+    if (model === undefined) return yield* Flags.usageError("Cannot reason without --base-url and --model")
+    const from = yield* startOf(flags)
+    const options = yield* optionsOf(flags)
+    const display = flags.json ? json : makeDisplay(options.eta ?? 8192)
+    const last = yield* Footer.show(display.line).pipe(
+      Effect.andThen(
+        Reasoner.reason(from, options).pipe(
+          Stream.tap((event) => "state" in event ? save(flags.state, event.state) : Effect.void),
+          Stream.tap((event) => Effect.sync(() => display.show(event))),
+          Stream.runLast
+        )
+      ),
+      Effect.scoped,
+      Effect.provide(model.layer)
+    )
+    if (Option.isNone(last) || last.value._tag !== "TrajectoryEnded") return
+    const { outcome } = last.value
+    if (outcome._tag !== "Concluded") yield* new NotConcluded({ message: `Cannot conclude: ${messageOf(outcome)}` })
+  })
+).pipe(
+  Command.withDescription("Reason about a question in bounded iterations"),
+  Command.withExamples([
+    {
+      command: 'inftythink reason "What is 6 × 7?" --base-url http://localhost:8000/v1 --model Qwen3-4B-Instruct',
+      description: "with a model that is told how to reason in iterations"
+    },
+    {
+      command:
+        'inftythink reason "…" --dialect guided --eta 4096 --base-url http://localhost:8000/v1 --model Qwen3-32B',
+      description: "with any reasoning model as it is"
+    },
+    {
+      command: "inftythink reason --state proof.json --base-url http://localhost:8000/v1 --model Qwen3-4B-Instruct",
+      description: "going on where it was stopped"
+    }
+  ])
+)
+
+/** What the options of the command are, as far as it reads them here. */
+interface Chosen extends Flags.Server {
+  readonly question: Option.Option<string>
+  readonly dialect: Option.Option<"chat" | "guided" | "v1" | "plus">
+  readonly inside: boolean
+  readonly eta: Option.Option<number>
+  readonly gamma: Option.Option<number>
+  readonly carry: Option.Option<"replace" | "accumulate" | "tail" | "summary-and-tail">
+  readonly tail: number
+  readonly tokenizer: Option.Option<string>
+  readonly summaryModel: Option.Option<string>
+  readonly maxIterations: number
+  readonly maxTokens: Option.Option<number>
+  readonly maxSeconds: Option.Option<number>
+  readonly maxCost: Option.Option<number>
+  readonly inputPrice: Option.Option<number>
+  readonly outputPrice: Option.Option<number>
+  readonly force: boolean
+  readonly temperature: Option.Option<number>
+  readonly topP: Option.Option<number>
+  readonly seed: Option.Option<number>
+  readonly state: Option.Option<string>
+}
+
+/** What reasoning starts from: the question, or the state that was saved. */
+const startOf = (
+  { question, state }: Chosen
+): Effect.Effect<string | State.State, Flags.UsageError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    const saved = Option.isSome(state) && (yield* Effect.orElseSucceed(files.exists(state.value), () => false))
+    if (Option.isNone(state) || !saved) {
+      return Option.isSome(question)
+        ? question.value
+        : yield* Flags.usageError("Cannot reason: there is no question, and no saved state to go on from")
+    }
+    const text = yield* Effect.mapError(
+      files.readFileString(state.value),
+      (error) => Flags.usageError(`Cannot read ${state.value}: ${error.message}`)
+    )
+    const read = State.parse(text)
+    if (Result.isFailure(read)) return yield* Flags.usageError(`${read.failure.message} (${state.value})`)
+    if (Option.isSome(question) && question.value !== read.success.question) {
+      return yield* Flags.usageError(`Cannot use --state ${state.value}: it is about another question`)
+    }
+    return read.success
+  })
+
+const optionsOf = (flags: Chosen): Effect.Effect<
+  Reasoner.Options,
+  Flags.UsageError | TokenizerError,
+  FileSystem.FileSystem
+> =>
+  Effect.gen(function* () {
+    const { temperature, topP, seed, maxTokens, maxSeconds, maxCost, inputPrice, outputPrice } = flags
+    const isGuided = Option.contains(flags.dialect, "guided")
+    const name = Option.getOrUndefined(flags.carry)
+    const hasTail = name === "tail" || name === "summary-and-tail"
+    if (Option.isSome(maxCost) && (Option.isNone(inputPrice) || Option.isNone(outputPrice))) {
+      return yield* Flags.usageError(`Cannot use --max-cost ${maxCost.value} without --input-price and --output-price`)
+    }
+    const common: Reasoner.CommonOptions = {
+      ...Option.isSome(flags.eta) && { eta: flags.eta.value },
+      ...Option.isSome(flags.gamma) && { gamma: flags.gamma.value },
+      ...Option.isSome(flags.dialect) &&
+        { dialect: { ...Dialect.dialects, guided: Dialect.guided }[flags.dialect.value] },
+      ...flags.inside && { inside: "reasoning" },
+      ...flags.force && { conclude: "force" },
+      sampling: {
+        ...Option.isSome(temperature) && { temperature: temperature.value },
+        ...Option.isSome(topP) && { topP: topP.value },
+        ...Option.isSome(seed) && { seed: seed.value }
+      },
+      limits: {
+        iterations: flags.maxIterations,
+        ...Option.isSome(maxTokens) && { tokens: maxTokens.value },
+        ...Option.isSome(maxSeconds) && { time: 1000 * maxSeconds.value },
+        ...Option.isSome(maxCost) && {
+          cost: { most: maxCost.value, input: Option.getOrThrow(inputPrice), output: Option.getOrThrow(outputPrice) }
+        }
+      },
+      ...Option.isSome(flags.summaryModel) && { summarizer: yield* summarizerOf(flags) }
+    }
+    if (!isGuided && !hasTail && Option.isNone(flags.tokenizer)) {
+      return { ...common, ...name !== undefined && { carry: { _tag: name } } }
+    }
+    const tokenizer = yield* Effect.provide(Tokenizer, Flags.tokenizerOf(flags.tokenizer))
+    return {
+      ...common,
+      tokenizer,
+      ...isGuided && { guide: {} },
+      ...name !== undefined && {
+        carry: hasTail ? { _tag: "tail", tokens: flags.tail, summary: name === "summary-and-tail" } : { _tag: name }
+      }
+    }
+  })
+
+/** A summarizer on another model of the same server. */
+const summarizerOf = (flags: Chosen): Effect.Effect<Summarizer.Summarizer, Flags.UsageError> =>
+  Effect.gen(function* () {
+    const model = yield* Flags.modelOf({ ...flags, model: flags.summaryModel })
+    if (model === undefined) return yield* Flags.usageError("Cannot use --summary-model without --base-url")
+    return Summarizer.make(yield* Effect.provide(TextModel, model.layer))
+  })
+
+/** Saves a state, so that a crash leaves either the old one or the new one. */
+const save = (
+  file: Option.Option<string>,
+  state: State.State
+): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
+  Option.isNone(file) ? Effect.void : Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    yield* files.writeFileString(`${file.value}.new`, State.render(state))
+    yield* files.rename(`${file.value}.new`, file.value)
+  }).pipe(Effect.mapError((error) => Flags.usageError(`Cannot write ${file.value}: ${error.message}`)))
+
+/** How events are shown. */
+interface Display {
+  readonly show: (event: Reasoner.Event) => void
+  /** The live line. */
+  readonly line: () => string
+}
+
+const json: Display = {
+  show: (event) => process.stdout.write(`${JSON.stringify(event)}\n`),
+  line: () => ""
+}
+
+/**
+ * Shows reasoning and summaries on standard error, dimmed on a terminal, and the conclusion on standard output: as it
+ * comes on a terminal, and elsewhere when it is certain.
+ */
+const makeDisplay = (eta: number): Display => {
+  const { stdout, stderr } = process
+  const began = Date.now()
+  const dim = (text: string): string => stderr.isTTY === true ? `\x1b[2m${text}\x1b[22m` : text
+  let section = ""
+  let index = 0
+  let promptTokens = 0
+  let written = 0
+  let spent = 0
+
+  const label = (text: string): void => {
+    stderr.write(dim(`${section === "" ? "" : "\n"}──── ${text} ────\n`))
+    section = text
+  }
+
+  const show = (event: Reasoner.Event): void => {
+    switch (event._tag) {
+      case "IterationStarted":
+        index = event.index
+        promptTokens = event.promptTokens
+        written = 0
+        return
+      case "Delta": {
+        const name = `iteration ${index} · ${event.section}`
+        if (section !== name) label(name)
+        written += tokensOf(event.text)
+        if (event.section !== "conclusion") stderr.write(dim(event.text))
+        else if (stdout.isTTY === true) stdout.write(event.text)
+        return
+      }
+      case "Cut":
+        return label(`iteration ${index} · cut, ${event.dropped.length} characters dropped`)
+      case "Retag":
+        return label(`iteration ${index} · that was ${event.section}`)
+      case "Repair":
+        return label(`iteration ${index} · ${event.fault.detail}: ${event.repair}`)
+      case "IterationEnded": {
+        const { output, state } = event
+        spent = state.meter.inputTokens + state.meter.outputTokens
+        if (output?.ending._tag !== "Conclusion") return
+        stdout.write(stdout.isTTY === true ? "\n" : `${output.ending.text}\n`)
+        return
+      }
+      case "TrajectoryEnded": {
+        const { outcome, state } = event
+        if (outcome._tag === "Exhausted" && outcome.conclusion !== null && stdout.isTTY !== true) {
+          stdout.write(`${outcome.conclusion}\n`)
+        }
+        stderr.write(dim(`\n${table(state)}\n`))
+      }
+    }
+  }
+
+  const line = (): string =>
+    [
+      `iteration ${index}`,
+      `${number(promptTokens + written)} of ${number(promptTokens + eta)} tokens in context`,
+      `${number(spent + promptTokens + written)} in all`,
+      `${Math.round((Date.now() - began) / 1000)} s`
+    ].join(" · ")
+
+  return { show, line }
+}
+
+/** What was spent, beside what the same reasoning takes in one go. */
+const table = ({ meter, vanilla, index }: State.State): string => {
+  const rows: ReadonlyArray<readonly [string, string, string]> = [
+    ["", `${index} iterations`, "in one go, about"],
+    ["tokens read", number(meter.inputTokens), number(vanilla.inputTokens)],
+    ["tokens written", number(meter.outputTokens), number(vanilla.outputTokens)],
+    ["peak context", number(meter.peak), number(vanilla.peak)],
+    ["context area", number(meter.area), number(vanilla.area)]
+  ]
+  return rows.map((row) => row.map((cell, i) => i === 0 ? cell.padEnd(16) : cell.padStart(20)).join("")).join("\n")
+}
+
+/** About how many tokens a text has: what is shown while a model writes, before the server says. */
+const tokensOf = (text: string): number => Math.round(text.length / 4)
+
+const number = (value: number): string => Math.round(value).toLocaleString("en-US")
+
+const messageOf = (outcome: State.Outcome): string => {
+  switch (outcome._tag) {
+    case "Exhausted":
+      return `the limit on ${outcome.limit} was reached`
+    case "Malformed":
+      return outcome.detail
+    case "Truncated":
+      return "the model was cut off"
+    case "Empty":
+      return "the model wrote nothing"
+    case "NoProgress":
+      return `the iterations got nowhere (${outcome.verdict})`
+    default:
+      return outcome._tag
+  }
+}
+
+interface Fields {
+  readonly message: string
+}
+
+const Base: new (fields: Fields) => Cause.YieldableError & Readonly<Fields> & { readonly _tag: "NotConcluded" } = Data
+  .TaggedError("NotConcluded")
+
+/** The model did not conclude. */
+export class NotConcluded extends Base {}

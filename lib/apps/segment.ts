@@ -1,0 +1,50 @@
+/**
+ * `inftythink segment`: how a text is cut.
+ *
+ * @module
+ */
+import * as Argument from "effect/cli/Argument"
+import * as Command from "effect/cli/Command"
+import * as Console from "effect/Console"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import * as Boundary from "../core/Boundary.ts"
+import * as Segmenter from "../core/Segmenter.ts"
+import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
+import * as Flags from "./Flags.ts"
+
+/** The command. */
+export const segment: Command.Command<
+  "segment",
+  never,
+  unknown,
+  Flags.UsageError | TokenizerError,
+  FileSystem.FileSystem
+> = Command.make(
+  "segment",
+  {
+    file: Argument.String("file").pipe(Argument.withDescription("a text file")),
+    eta: Flags.eta,
+    tokenizer: Flags.tokenizer,
+    packing: Flags.packing
+  },
+  Effect.fnUntraced(function* ({ file, eta, tokenizer, packing }) {
+    const files = yield* FileSystem.FileSystem
+    const reasoning = yield* Effect.mapError(
+      files.readFileString(file),
+      (error) =>
+        Flags.usageError(
+          `Cannot read ${file}: ${error.reason._tag === "NotFound" ? "it does not exist" : error.message}`
+        )
+    )
+    const { count, additive, name } = yield* Effect.provide(Tokenizer, Flags.tokenizerOf(tokenizer))
+    const segments = Segmenter.segment(reasoning, { eta, count, additive, packing })
+    for (const [i, { text, tokens, rank }] of segments.entries()) {
+      const end = i === segments.length - 1 ? "ends with the text" : `cut at a ${nameOf(rank)}`
+      yield* Console.log(`──── segment ${i + 1} of ${segments.length} · ${tokens} tokens (${name}) · ${end} ────`)
+      yield* Console.log(text.trimEnd())
+    }
+  })
+).pipe(Command.withDescription("Show how a text is cut into segments"))
+
+const nameOf = (wanted: Boundary.Rank): string => Object.entries(Boundary.rank).find(([, rank]) => rank === wanted)![0]
