@@ -216,8 +216,8 @@ const deeds: fc.Arbitrary<ReadonlyArray<Deed>> = fc.array(
 )
 
 /** Words of a request that no other has, so that what a prompt holds of them can be counted. */
-const own = (request: number, length: number): string =>
-  Array.from({ length: Math.max(0, length) }, (_, i) => `r${request}w${i}`).join(" ")
+const own = (request: number, length: number, kind: "r" | "s" = "r"): string =>
+  Array.from({ length: Math.max(0, length) }, (_, i) => `${kind}${request}w${i}`).join(" ")
 
 /** A model that does what it is told, never writes more than it may, and, asked for a summary, writes one. */
 const doing = (deeds: ReadonlyArray<Deed>, { eta, gamma }: Bound) => {
@@ -232,28 +232,31 @@ const doing = (deeds: ReadonlyArray<Deed>, { eta, gamma }: Bound) => {
       return [...parts, finish(words.length > most ? "length" : reason)]
     }
     if (request.messages.at(-1)!.content.includes("Write this summary") || request.messages.length > 3) {
-      return write(own(index, gamma - 1), "stop")
+      return write(own(index, gamma - 1, "s"), "stop")
     }
-    const continued = /r\d+w\d/.test(request.prefix?.replace(/<history>.*<\/history>/s, "") ?? "")
+    const continued = /[rs]\d+w\d/.test(request.prefix?.replace(/<history>.*<\/history>/s, "") ?? "")
     const opened = continued ? "" : "<think>\n"
     switch (deed) {
       case "summary":
         return write(
-          `${opened}${own(index, eta - gamma - 6)}\n</think>\n<summary>\n${own(index, gamma - 1)}\n</summary>`,
+          `${opened}${own(index, eta - gamma - 6)}\n</think>\n<summary>\n${own(index, gamma - 1, "s")}\n</summary>`,
           "stop"
         )
       case "long":
-        return write(`${opened}${own(index, 4)}\n</think>\n<summary>\n${own(index, 2 * gamma)}\n</summary>`, "stop")
+        return write(
+          `${opened}${own(index, 4)}\n</think>\n<summary>\n${own(index, 2 * gamma, "s")}\n</summary>`,
+          "stop"
+        )
       case "cut in reasoning":
         return write(`${opened}${own(index, 2 * eta)}`, "stop")
       case "cut in summary":
-        return write(`${opened}${own(index, eta - 6)}\n</think>\n<summary>\n${own(index, 2 * eta)}`, "stop")
+        return write(`${opened}${own(index, eta - 6)}\n</think>\n<summary>\n${own(index, 2 * eta, "s")}`, "stop")
       case "broken":
         return [say(`${opened}${own(index, Math.min(most, eta / 2))}`), modelError("interrupted")]
       case "empty":
         return write("", "stop")
       case "tangled":
-        return write(`<summary>${opened}${own(index, 8)}</summary>`, "stop")
+        return write(`<summary>${opened}${own(index, 8, "s")}</summary>`, "stop")
       case "conclusion":
         return write(`${opened}${own(index, 4)}\n</think>\nDone.`, "stop")
     }
@@ -309,10 +312,13 @@ lawOf(
       : carry.tokens + (carry.summary ? bound.gamma : 0)
     for (const request of requests) {
       const text = request.messages.map(({ content }) => content).join("\n") + (request.prefix ?? "")
-      const words = text.match(/r\d+w\d+/g)?.length ?? 0
+      const words = text.match(/[rs]\d+w\d+/g)?.length ?? 0
       // A summary of reasoning that took more than eta tokens is made in parts, each from the summary before.
       const most = bound.eta + Math.max(carried, carry._tag === "accumulate" ? bound.gamma : 0, bound.gamma)
       assert.ok(words <= most, `${words} of ${most}: ${text}`)
+      const reasoned = text.match(/\br\d+w\d+/g)?.length ?? 0
+      const tail = carry._tag === "tail" ? carry.tokens : 0
+      assert.ok(reasoned <= bound.eta + tail, `${reasoned} of ${bound.eta}: ${text}`)
       assert.ok(request.maxTokens! <= Math.max(bound.eta, 2 * bound.gamma))
     }
   },
@@ -555,7 +561,7 @@ test("Exhausted: by tokens, of which a request asks for what is left", async () 
     [say(summed("s1")), finish("stop", { inputTokens: 100, outputTokens: 60 })],
     [say("<think>\nSo"), finish("length", { inputTokens: 100, outputTokens: 40 })]
   )
-  const { outcome, state } = await solved("q", layer, { ...v1, limits: { tokens: 100 } })
+  const { outcome, state } = await solved("q", layer, { ...v1, repairs: [], limits: { tokens: 100 } })
   assert.deepEqual(requests.map(({ maxTokens }) => maxTokens), [100, 40])
   assert.deepEqual(outcome, { _tag: "Exhausted", limit: "tokens", conclusion: null })
   assert.equal(state.index, 1)
@@ -976,7 +982,7 @@ test("conclude: a state that was exhausted before is concluded when it is asked 
     const { state } = yield* Reasoner.solve("q", { ...v1, limits })
     const forced = yield* Reasoner.solve(state, { ...v1, limits, conclude: "force" })
     const again = yield* Reasoner.solve(forced.state, { ...v1, conclude: "force" })
-    assert.deepEqual(again, forced)
+    assert.deepEqual([again.outcome, again.state.meter], [forced.outcome, forced.state.meter])
     return forced.conclusion
   })
   assert.equal(await Effect.runPromise(Effect.provide(run, layer)), "It is 42.")
@@ -995,6 +1001,17 @@ test("carry: the last summary, all of them, the last tokens, or both", async () 
   assert.deepEqual(await carried({ _tag: "accumulate" }), [null, "s1", "s1\n\ns2"])
   assert.deepEqual(await carried({ _tag: "tail", tokens: 3, summary: false }), [null, "d e f", "j k l"])
   assert.deepEqual(await carried({ _tag: "tail", tokens: 3, summary: true }), [null, "s1\n\nd e f", "s2\n\nj k l"])
+})
+
+test("carry: it may change on the way", async () => {
+  const { layer, requests } = scripted(summed("s1"), summed("s2"), thinking("So.", "Done."))
+  const limits = { iterations: 2 }
+  const run = Effect.gen(function* () {
+    const { state } = yield* Reasoner.solve("q", { ...v1, limits, carry: { _tag: "accumulate" } })
+    return yield* Reasoner.solve(state, { ...v1, carry: { _tag: "replace" } })
+  })
+  await Effect.runPromise(Effect.provide(run, layer))
+  assert.equal(requests[2]!.prefix, "<history>s2</history>")
 })
 
 test("carry: a tail needs no summary", async () => {

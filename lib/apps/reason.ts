@@ -23,8 +23,6 @@ import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
 import * as Footer from "./Footer.ts"
 
-const optional = <A>(flag: Flag.Flag<A>): Flag.Flag<Option.Option<A>> => Flag.optional(flag)
-
 /** The command. It exits with 0 where the model concluded, with 2 where it did not, and with 1 where something failed. */
 export const reason: Command.Command<
   "reason",
@@ -40,12 +38,12 @@ export const reason: Command.Command<
       Argument.optional
     ),
     ...Flags.server("it does the reasoning"),
-    prefill: optional(Flag.Literals("prefill", ["continue_final_message", "prefix"])).pipe(
+    prefill: Flag.optional(Flag.Literals("prefill", ["continue_final_message", "prefix"])).pipe(
       Flag.withDescription(
         "how the server's chat continues the assistant's turn: vLLM's and SGLang's way, or DeepSeek's"
       )
     ),
-    dialect: optional(Flag.Literals("dialect", ["chat", "guided", "v1", "plus"])).pipe(
+    dialect: Flag.optional(Flag.Literals("dialect", ["chat", "guided", "v1", "plus"])).pipe(
       Flag.withDescription(
         "how the model is driven: told of iterations (chat, the default), cut and summarized (guided), or trained (v1, plus)"
       )
@@ -54,9 +52,9 @@ export const reason: Command.Command<
       Flag.withDescription("the server's template opens the think block, so that its tag does not come"),
       Flag.withDefault(false)
     ),
-    eta: optional(Flags.integer("eta", 4, "the most tokens the model writes in an iteration (default 8192)")),
-    gamma: optional(Flags.integer("gamma", 4, "the most tokens in a summary (default 1024)")),
-    carry: optional(Flag.Literals("carry", ["replace", "accumulate", "tail", "summary-and-tail"])).pipe(
+    eta: Flag.optional(Flags.integer("eta", 4, "the most tokens the model writes in an iteration (default 8192)")),
+    gamma: Flag.optional(Flags.integer("gamma", 4, "the most tokens in a summary (default 1024)")),
+    carry: Flag.optional(Flag.Literals("carry", ["replace", "accumulate", "tail", "summary-and-tail"])).pipe(
       Flag.withDescription(
         "what an iteration starts from: the last summary (default), all, the end of the reasoning, or both"
       )
@@ -67,8 +65,8 @@ export const reason: Command.Command<
     tokenizer: Flags.tokenizer,
     summaryModel: Flags.text("summary-model", "NAME", "another model of the server, for summaries that are asked for"),
     maxIterations: Flags.integer("max-iterations", 1, "the most iterations (default 10)").pipe(Flag.withDefault(10)),
-    maxTokens: optional(Flags.integer("max-tokens", 1, "the most tokens written, summaries included")),
-    maxSeconds: optional(Flags.integer("max-seconds", 1, "the most time, in seconds")),
+    maxTokens: Flag.optional(Flags.integer("max-tokens", 1, "the most tokens written, summaries included")),
+    maxSeconds: Flag.optional(Flags.integer("max-seconds", 1, "the most time, in seconds")),
     maxCost: Flags.finite("max-cost", 1e9, "the most money, at --input-price and --output-price"),
     inputPrice: Flags.finite("input-price", 1e9, "what a million tokens read cost"),
     outputPrice: Flags.finite("output-price", 1e9, "what a million tokens written cost"),
@@ -78,7 +76,7 @@ export const reason: Command.Command<
     ),
     temperature: Flags.finite("temperature", 2, "how the model samples (default: the server's)"),
     topP: Flags.finite("top-p", 1, "how the model samples (default: the server's)"),
-    seed: optional(Flags.integer("seed", 0, "how the model samples")),
+    seed: Flag.optional(Flags.integer("seed", 0, "how the model samples")),
     state: Flags.text("state", "FILE", "where the state is saved after each iteration, and read to go on"),
     json: Flag.Boolean("json").pipe(
       Flag.withDescription("write events as JSON lines, and no text"),
