@@ -25,7 +25,7 @@ import type { Question } from "./core/Sample.ts"
 import * as Segmenter from "./core/Segmenter.ts"
 import * as Stagnation from "./core/Stagnation.ts"
 import * as Summary from "./core/Summary.ts"
-import type { Carry, Limit, Outcome, State } from "./State.ts"
+import type { Carry, Guide, Limit, Outcome, State } from "./State.ts"
 import * as Summarizer from "./Summarizer.ts"
 import * as TextModel from "./TextModel.ts"
 import type { Tokenizer } from "./Tokenizer.ts"
@@ -69,19 +69,11 @@ export type Options =
       /** Counts what the server's figures cannot tell in time. */
       readonly tokenizer: Tokenizer
       /** Cuts the reasoning of a model that knows nothing of iterations; none by default. */
-      readonly guide?: Guide
+      readonly guide?: Partial<Guide>
       /** What an iteration starts from; `replace` by default. */
       readonly carry?: Carry
     }
   )
-
-/** Where reasoning is cut: from these shares of η on. */
-export interface Guide {
-  /** The end of a step or paragraph; 0.8 by default. */
-  readonly from?: number
-  /** The end of any line or sentence; 0.95 by default. */
-  readonly late?: number
-}
 
 /**
  * What a trajectory may spend; what is left out has no limit, but for iterations. A forced conclusion comes on top, with
@@ -168,7 +160,7 @@ export class ReasonerError extends Base {}
 /**
  * Reasons about a question, or goes on from a saved state, to the end. Throws a RangeError for a bad option.
  *
- * Options that are left out are as in the state. A state that was exhausted goes on where the limits now allow it.
+ * Dialect, eta, gamma, carry and guide are those of the state, where they are left out; other options are not saved. A state that was exhausted goes on where the limits now allow it.
  */
 export const reason = (
   from: Question | State,
@@ -202,10 +194,8 @@ export const solve = (
 
 /** Makes the state before the first iteration. Throws a RangeError for a bad option or question. */
 export const begin = (question: Question, options: Options = {}): State => {
-  const { eta, gamma, dialect, carry } = settle(options)
-  if (typeof question !== "string" && question.at(-1)?.role !== "user") {
-    throw new RangeError("Cannot reason: the last message of the question must be the user's")
-  }
+  const { eta, gamma, dialect, carry, guide } = settle(options)
+  requireQuestion(question)
   return {
     version: 1,
     question,
@@ -216,7 +206,7 @@ export const begin = (question: Question, options: Options = {}): State => {
     vanilla: Meter.empty,
     elapsed: 0,
     stagnation: Stagnation.none,
-    settings: { dialect: dialect.name, eta, gamma, carry },
+    settings: { dialect: dialect.name, eta, gamma, carry, guide },
     outcome: null
   }
 }
@@ -230,6 +220,7 @@ export const step = (
   options: Options = {}
 ): Stream.Stream<Event, ReasonerError, TextModel.TextModel> => {
   const settings = settle(options, state.settings)
+  requireQuestion(state.question)
   return Stream.unwrap(Effect.gen(function* () {
     const model = yield* TextModel.TextModel
     return turn(state, settings, model, yield* Clock.currentTimeMillis)
@@ -248,13 +239,16 @@ interface Settings extends CommonOptions {
   readonly count: (text: string) => number
   /** Whether `count` is exact. */
   readonly exact: boolean
-  readonly guide: Cutter.Options | undefined
+  readonly guide: Guide | null
+  /** How reasoning is cut, if it is. */
+  readonly cuts: Cutter.Options | undefined
 }
 
 const settle = (options: Options, saved?: State["settings"]): Settings => {
-  const { tokenizer, guide, limits = {}, repairs = ["continue", "summarize", "sample"], tries = 3 } = options
+  const { tokenizer, limits = {}, repairs = ["continue", "summarize", "sample"], stagnation, tries = 3 } = options
+  const guide = options.guide === undefined ? saved?.guide ?? null : { from: 0.8, late: 0.95, ...options.guide }
   const dialect = options.dialect ??
-    (saved === undefined ? guide === undefined ? Dialect.chat : Dialect.guided : known(saved.dialect))
+    (saved === undefined ? guide === null ? Dialect.chat : Dialect.guided : known(saved.dialect))
   if (saved !== undefined && dialect.name !== saved.dialect) {
     throw new RangeError(`Cannot go on in dialect ${dialect.name}: the state is of dialect ${saved.dialect}`)
   }
@@ -267,8 +261,25 @@ const settle = (options: Options, saved?: State["settings"]): Settings => {
   if (tokenizer === undefined && carry._tag === "tail") {
     throw new RangeError("Cannot reason: a tail is carried on, and takes a tokenizer")
   }
+  if (tokenizer === undefined && guide !== null) {
+    throw new RangeError("Cannot reason: reasoning is cut, and that takes a tokenizer")
+  }
+  const { cost, ...amounts } = limits
+  for (const [name, value] of Object.entries({ ...amounts, ...cost })) {
+    if (!(value >= 0)) throw new RangeError(`Cannot reason: the limit ${name} is ${value}, and must be at least 0`)
+  }
+  for (const repair of repairs) {
+    if (!REPAIRS.includes(repair)) {
+      throw new RangeError(
+        `Cannot reason: there is no repair ${JSON.stringify(repair)}; there are ${REPAIRS.join(", ")}`
+      )
+    }
+  }
+  if (stagnation !== undefined && stagnation !== "off") {
+    requireInteger("the count of the rule against stagnation", stagnation.count ?? 1, 1)
+  }
   const count = tokenizer?.count ?? estimate
-  const cuts = guide === undefined ? undefined : { ...guide, eta, count }
+  const cuts = guide === null ? undefined : { ...guide, eta, count }
   if (cuts !== undefined) Cutter.make(cuts)
   return {
     ...options,
@@ -281,7 +292,16 @@ const settle = (options: Options, saved?: State["settings"]): Settings => {
     tries,
     count,
     exact: tokenizer !== undefined,
-    guide: cuts
+    guide,
+    cuts
+  }
+}
+
+const REPAIRS: ReadonlyArray<Repair> = ["continue", "summarize", "sample", "keep"]
+
+const requireQuestion = (question: Question): void => {
+  if (typeof question !== "string" && question.at(-1)?.role !== "user") {
+    throw new RangeError("Cannot reason: the last message of the question must be the user's")
   }
 }
 
@@ -323,7 +343,7 @@ const turn = (
   model: TextModel.TextModel,
   began: number
 ): Stream.Stream<Event, ReasonerError> => {
-  const { dialect, eta, gamma, carry, limits, repairs, count, guide } = settings
+  const { dialect, eta, gamma, carry, limits, repairs, count, guide, cuts } = settings
   const index = state.index + 1
   const history = carriedOn(state, carry)
   const start = { question: state.question, ...history !== undefined && { history } }
@@ -346,7 +366,8 @@ const turn = (
     limit: undefined
   })
   const { inside } = settings
-  const begun = (): Draft => drafted({ ...inside !== undefined && { inside }, ...guide !== undefined && { guide } })
+  const begun = (): Draft =>
+    drafted({ ...inside !== undefined && { inside }, ...cuts !== undefined && { guide: cuts } })
 
   const shown = (events: ReadonlyArray<Attempt.Shown>): Array<Event> => events.map((event) => ({ ...event, index }))
 
@@ -441,7 +462,7 @@ const turn = (
     }
     if (finish === undefined) return repair(faultOf("interrupted", draft), draft, ladder)
     if (finish.reason === "length") {
-      if (guide === undefined || !attempt.isReasoning()) return repair(faultOf("truncated", draft), draft, ladder)
+      if (cuts === undefined || !attempt.isReasoning()) return repair(faultOf("truncated", draft), draft, ladder)
       const events = shown(attempt.end())
       const cut = attempt.cut() ?? { rank: Boundary.rank.inside, dropped: "" }
       return Stream.concat(
@@ -568,7 +589,7 @@ const turn = (
         vanilla: output === null ? state.vanilla : vanillaOf(state, output, settings, ledger),
         elapsed,
         stagnation,
-        settings: { dialect: dialect.name, eta, gamma, carry },
+        settings: { dialect: dialect.name, eta, gamma, carry, guide },
         outcome: output?.ending._tag === "Conclusion"
           ? { _tag: "Concluded", conclusion: output.ending.text }
           : verdict === undefined
@@ -826,12 +847,12 @@ const vanillaOf = (
 /** The model itself; where it is guided, it may have to reason before it summarizes. */
 const summarizerOf = (
   model: TextModel.TextModel,
-  { eta, guide }: Settings,
+  { eta, cuts }: Settings,
   { room }: Ledger
 ): Summarizer.Summarizer =>
   Summarizer.make(model, {
     maxTokens: (gamma) =>
-      Math.max(1, Math.min(guide === undefined ? 2 * gamma : Math.max(2 * gamma, eta), room("").tokens))
+      Math.max(1, Math.min(cuts === undefined ? 2 * gamma : Math.max(2 * gamma, eta), room("").tokens))
   })
 
 /** A summarizer whose requests are booked. */

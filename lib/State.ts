@@ -43,6 +43,16 @@ export interface Settings {
   readonly eta: number
   readonly gamma: number
   readonly carry: Carry
+  /** From what shares of eta on reasoning is cut; null where it is not. */
+  readonly guide: Guide | null
+}
+
+/** Where reasoning is cut: from these shares of η on. */
+export interface Guide {
+  /** The end of a step or paragraph; 0.8 by default. */
+  readonly from: number
+  /** The end of any line or sentence; 0.95 by default. */
+  readonly late: number
 }
 
 /**
@@ -127,7 +137,8 @@ const schema = Schema.Struct({
       Schema.Struct({ _tag: Schema.Literal("replace") }),
       Schema.Struct({ _tag: Schema.Literal("accumulate") }),
       Schema.Struct({ _tag: Schema.Literal("tail"), tokens: Count, summary: Schema.Boolean })
-    ])
+    ]),
+    guide: Schema.NullOr(Schema.Struct({ from: Schema.Finite, late: Schema.Finite }))
   }),
   outcome: Schema.NullOr(Schema.Union([
     Schema.Struct({ _tag: Schema.Literal("Concluded"), conclusion: Schema.String }),

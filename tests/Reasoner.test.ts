@@ -1259,7 +1259,7 @@ test("step: options that are given hold, and the state remembers them", async ()
   })
   const settings = await Effect.runPromise(Effect.provide(run, layer))
   assert.deepEqual(requests.map(({ maxTokens }) => maxTokens), [1000, 500])
-  assert.deepEqual(settings, { dialect: "v1", eta: 500, gamma: 100, carry: { _tag: "accumulate" } })
+  assert.deepEqual(settings, { dialect: "v1", eta: 500, gamma: 100, carry: { _tag: "accumulate" }, guide: null })
 })
 
 test("retag: reasoning whose opening tag was missing is reasoning", async () => {
@@ -1307,6 +1307,18 @@ test("errors: one of the summarizer's, too", async () => {
   const { summarizer } = summarizerWith(() => modelError("failed"))
   const { error } = await observed(Reasoner.reason("q", { ...v1, summarizer, repairs: ["summarize"] }), layer)
   assert.deepEqual([error!.cause.reason, error!.state.index, error!.state.summaries], ["failed", 1, ["s1"]])
+})
+
+test("step: a guide that the state remembers takes a tokenizer, and cuts again", async () => {
+  const state = { ...Reasoner.begin("Q?", { tokenizer, guide: {}, eta: 10 }) }
+  assert.deepEqual(state.settings.guide, { from: 0.8, late: 0.95 })
+  assert.throws(() => Reasoner.step(state), { name: "RangeError", message: /takes a tokenizer/ })
+  const { layer } = scripted(
+    "<think>\nOne two three.\n\nFour five six seven eight.\n\nNine ten eleven twelve.\n\nMore.",
+    "* so far"
+  )
+  const events = await Effect.runPromise(Effect.provide(Stream.runCollect(Reasoner.step(state, { tokenizer })), layer))
+  assert.equal(events.filter(({ _tag }) => _tag === "Cut").length, 1)
 })
 
 test("errors: a bad option or question is a RangeError, before anything is asked", () => {

@@ -45,7 +45,13 @@ const states: fc.Arbitrary<State.State> = fc.record({
   vanilla: meter,
   elapsed: count,
   stagnation: fc.record({ empty: count, repeated: count, wandered: count }),
-  settings: fc.record({ dialect: fc.constantFrom("v1", "plus", "chat"), eta: count, gamma: count, carry }),
+  settings: fc.record({
+    dialect: fc.constantFrom("v1", "plus", "chat"),
+    eta: count,
+    gamma: count,
+    carry,
+    guide: fc.constantFrom(null, { from: 0.5, late: 0.9 })
+  }),
   outcome
 }).map((state) => structuredClone(state))
 

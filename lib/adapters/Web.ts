@@ -61,7 +61,10 @@ export const handler = (
   { key, cors, maxBodySize = 10 * 2 ** 20, ...options }: Options = {}
 ): (request: Request) => Promise<Response> => {
   const { eta, gamma } = Reasoner.begin("", options).settings
-  if (key !== undefined && Redacted.value(key) === "") throw new RangeError("Cannot make a handler: the key is empty")
+  // A secret that was forgotten may be anything but a text, whatever its type says.
+  if (key !== undefined && (typeof Redacted.value(key) !== "string" || Redacted.value(key) === "")) {
+    throw new RangeError("Cannot make a handler: the key is empty")
+  }
   if (!(maxBodySize > 0)) throw new RangeError(`Cannot make a handler: maxBodySize is ${maxBodySize}`)
   const settings: Settings = {
     options: { ...options, eta, gamma },
@@ -131,10 +134,15 @@ const share = (layer: Layer.Layer<TextModel.TextModel>): () => Layer.Layer<TextM
 
 const completeChat: Route["answer"] = async (client, body, settings) => {
   const asked = read(Chat, body)
-  const options = narrow(settings.options, {
-    sampling: { temperature: asked.temperature, topP: asked.top_p, seed: asked.seed, user: asked.user },
-    limits: { tokens: least(asked.max_completion_tokens, asked.max_tokens) }
-  })
+  const tokens = least(asked.max_completion_tokens, asked.max_tokens)
+  const options = {
+    ...narrow(settings.options, {
+      sampling: { temperature: asked.temperature, topP: asked.top_p, seed: asked.seed, user: asked.user },
+      limits: { tokens }
+    }),
+    // A conclusion that is forced comes on top of what the client allows.
+    ...tokens !== undefined && { conclude: "leave" as const }
+  }
   const pieces = piecesOf(Reasoner.reason(asked.messages.map(messageOf), options), settings)
   const layer = settings.modelOf({ ...client, ...present({ model: asked.model }) })
   const head = { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000) }
@@ -236,6 +244,7 @@ const piecesOf = <R>(
   const readEvent = (event: Reasoner.Event): Array<Piece> | Refusal => {
     switch (event._tag) {
       case "IterationStarted":
+      case "IterationEnded":
         plain = ""
         isApart = true
         return []
@@ -289,10 +298,10 @@ const endOf = (
     }
     default:
       return new Refusal({
-        status: 502,
+        status: 422,
         message: `Cannot conclude: ${REASONS[outcome._tag]}`,
         code: outcome._tag,
-        // The same question would take as long again, to end as it did.
+        // A client that asks again by itself would wait as long, for the same end.
         headers: { "x-should-retry": "false" }
       })
   }
@@ -656,7 +665,11 @@ const CLIENT_STATUSES: Statuses = { unauthorized: 401, "not-found": 404 }
 
 /** An error as the OpenAI API renders it. */
 const bodyOf = ({ status, message, param, code, state }: Refusal): unknown => {
-  const type = status === 429 ? "rate_limit_error" : status < 500 ? "invalid_request_error" : "server_error"
+  const type = status === 429
+    ? "rate_limit_error"
+    : status < 500 && status !== 422
+    ? "invalid_request_error"
+    : "server_error"
   return { error: { message, type, param: param || null, code: code ?? null }, ...state !== undefined && { state } }
 }
 

@@ -8,7 +8,8 @@
  * ```
  *
  * Every text is counted once: a line as a whole where it is far from η, and word by word where it is near. Where the
- * counts of words do not add up, as in Chinese, such a line takes a token more for each, and is counted again at its end.
+ * counts of words do not add up, as in Chinese, such a line takes a token more for each, and is counted again once it
+ * comes near to η, and at its end.
  *
  * @module
  */
@@ -75,6 +76,8 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
   // Whether the line is counted by its words, and whether these counts add up.
   let walked = false
   let exact = true
+  // Whether the line was counted as a whole meanwhile, where it seemed to come near to its end.
+  let recounted = false
 
   /** Whether a piece that is being written may turn out not to fit. */
   const isNear = (): boolean => tokens + MOST_TOKENS * longest > eta
@@ -103,7 +106,12 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
 
   /** Counts a unit, and cuts before it if it does not fit. */
   const step = (unit: Boundary.Unit, newlines = ""): Kept | undefined => {
-    const next = tokens + count(unit.text + newlines) + (adds ? 0 : 1)
+    const more = count(unit.text + newlines) + (adds ? 0 : 1)
+    if (!exact && !recounted && tokens + more >= late * eta) {
+      recounted = true
+      tokens = before + count(line.slice(0, counted))
+    }
+    const next = tokens + more
     if (next > eta) return cutAt(counted, rank)
     exact &&= adds
     tokens = next
@@ -131,7 +139,7 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
       before = tokens
       given = counted = 0
       adds = exact = true
-      walked = false
+      walked = recounted = false
       rank = unit.rank
       const least = rank >= Boundary.rank.paragraph ? from : late
       if (unit !== final && tokens >= least * eta) return { text, cut: { rank, dropped: line } }

@@ -264,7 +264,7 @@ test("chat: what a trajectory comes to is the finish reason, or an error", async
     }
     assert.equal(whole.headers.get("x-should-retry"), "false")
     const { status, type, code } = await readError(whole)
-    assert.deepEqual([status, type, code], [502, "server_error", expected])
+    assert.deepEqual([status, type, code], [422, "server_error", expected])
     if (expected === "Empty") {
       assert.equal((await readError(streamed)).code, expected)
       continue

@@ -162,11 +162,11 @@ law("earliest: no sentence that ends late is passed over", blankCases, ({ text, 
 })
 
 law(
-  "cost: the characters that are counted are at most twice the text, and once where counts add up",
+  "cost: the characters that are counted are at most three times the text, and once where counts add up",
   cutCases,
   (sample) => {
     const { counted, unread } = cutting(sample.chunks, sample.options)
-    assert.ok(counted <= 2 * (sample.text.length - unread.length), `${counted} of ${sample.text.length}`)
+    assert.ok(counted <= 3 * (sample.text.length - unread.length), `${counted} of ${sample.text.length}`)
   },
   400
 )
@@ -193,6 +193,14 @@ const example = (text: string, eta = 100): Cutting => {
   assert.deepEqual([kept, rank, dropped + unread], [whole.kept, whole.rank, whole.dropped])
   return whole
 }
+
+test("make: where counts of words do not add up, eta is still nearly filled", () => {
+  const text = "因为这个数是偶数，所以它可以被二整除。".repeat(40)
+  for (const eta of [100, 400, 1600]) {
+    const { kept } = cutting(everyCodeUnit(text.repeat(4)), { eta, counting: o200k })
+    assert.ok(o200k.count(kept) >= 0.9 * eta, `${o200k.count(kept)} of ${eta}`)
+  }
+})
 
 test("make: from 0.8 eta, the first step ends the reasoning", () => {
   const text = `${wordsOf(79)}.\n\n${wordsOf(3)}.\n\nThen it goes on, and on.`
