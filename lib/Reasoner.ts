@@ -645,7 +645,9 @@ const turn = (
 
   return Stream.unwrap(Effect.map(elapsed, (elapsed): Stream.Stream<Event, ReasonerError> => {
     const { outcome } = state
-    if (outcome !== null && !(outcome._tag === "Exhausted" && outcome.conclusion === null)) return over(outcome)
+    if (outcome !== null && !(outcome._tag === "Exhausted" && outcome.conclusion === null)) {
+      return Stream.make({ _tag: "TrajectoryEnded", outcome, state })
+    }
     const room = ledger.room(prompt.prompt)
     if (state.index >= limits.iterations) return exhausted("iterations")
     if (room.tokens < 1) return exhausted(room.limit)

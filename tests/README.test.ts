@@ -121,6 +121,15 @@ test("README: solve gives the outcome, without Effect", async () => {
   assert.equal(output, "Concluded It is 42.\n")
 })
 
+test("README: a guided model is cut, and concludes", async () => {
+  const long = "Let me look at that once more.\n\n".repeat(1000)
+  const replies = [`<think>\n${long}`, "* once more", "<think>\n42.\n</think>It is 42."]
+  await using server = await serve((_, index) => replies[index]!)
+  const { code, output } = await run(programWith("guide: {}").replace("http://localhost:8000/v1", server.baseUrl))
+  assert.equal(code, 0, output)
+  assert.match(output, /It is 42\.[^]*requests: 3/)
+})
+
 test("README: the web handler answers as the OpenAI API does", async () => {
   await using server = await serve(() => "<think>\n42.\n</think>It is 42.")
   writeFileSync(

@@ -133,7 +133,8 @@ export const tee = (path: string, { existing = "fail" }: WriteOptions = {}) =>
     )
   }))
 
-const rejectsFileOf = (path: string): string => `${path.replace(/\.jsonl$/, "")}.rejects.jsonl`
+/** The file beside a file of rows that its rejections go to. */
+export const rejectsFileOf = (path: string): string => `${path.replace(/\.jsonl$/, "")}.rejects.jsonl`
 
 interface Fields {
   /**

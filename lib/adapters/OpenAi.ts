@@ -160,6 +160,10 @@ export const make = (options: Options): TextModel => {
         })
         return attempt(body).pipe(
           Stream.tap(() => begin),
+          // What may pass at another try, and broke an answer off that had begun, is one thing to whoever reads it.
+          Stream.mapError((error) =>
+            isBegun && RETRIED.has(error.reason) ? new ModelError({ ...fieldsOf(error), reason: "interrupted" }) : error
+          ),
           Stream.retry(
             BACKOFF.pipe(
               Schedule.upTo({ times: retries }),
@@ -172,6 +176,14 @@ export const make = (options: Options): TextModel => {
       })
   }
 }
+
+const fieldsOf = (
+  { message, status, retryAfter }: ModelError
+): Omit<ConstructorParameters<typeof ModelError>[0], "reason"> => ({
+  message,
+  ...status !== undefined && { status },
+  ...retryAfter !== undefined && { retryAfter }
+})
 
 /** Makes the error of a request, from its kind and what is the case. */
 type Fail = (

@@ -98,6 +98,7 @@ const CONCLUSIONS_OF_MESSAGES = ["content", "value", "assistant", "info.answer_c
 /** What datasets call the three roles. */
 const ROLES: ReadonlyMap<unknown, Sample.Message["role"]> = new Map([
   ["system", "system"],
+  ["developer", "system"],
   ["user", "user"],
   ["human", "user"],
   ["assistant", "assistant"],

@@ -8,7 +8,7 @@ import * as Flag from "effect/cli/Flag"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
-import type * as Layer from "effect/Layer"
+import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
@@ -18,7 +18,7 @@ import * as HuggingFaceTokenizer from "../adapters/HuggingFaceTokenizer.ts"
 import * as OpenAi from "../adapters/OpenAi.ts"
 import * as Undici from "../adapters/Undici.ts"
 import type { TextModel } from "../TextModel.ts"
-import type { Tokenizer, TokenizerError } from "../Tokenizer.ts"
+import { type Tokenizer, TokenizerError } from "../Tokenizer.ts"
 
 /** An integer of at least so much. */
 export const integer = (name: string, least: number, description: string): Flag.Flag<number> =>
@@ -65,7 +65,11 @@ export const tokenizerOf = (
 ): Layer.Layer<Tokenizer, TokenizerError, FileSystem.FileSystem> => {
   const name = Option.getOrElse(choice, () => "o200k_base")
   const encoding = GptTokenizer.encodings.find((encoding) => encoding === name)
-  return encoding === undefined ? HuggingFaceTokenizer.layer(name) : GptTokenizer.layerEncoding(encoding)
+  if (encoding !== undefined) return GptTokenizer.layerEncoding(encoding)
+  return Layer.catch(HuggingFaceTokenizer.layer(name), ({ reason, message, cause }) => {
+    const choices = `--tokenizer takes ${GptTokenizer.encodings.join(", ")} or a tokenizer.json file`
+    return Layer.unwrap(Effect.fail(new TokenizerError({ reason, message: `${message}; ${choices}`, cause })))
+  })
 }
 
 /** Other runtimes do not give up on a server after five minutes. */
@@ -108,16 +112,20 @@ export const modelOf = (
     }
     const key = Option.map(apiKeyEnv, (name) => process.env[name] ?? "")
     if (Option.isSome(key) && key.value === "") {
-      return yield* usageError(`Cannot use --api-key-env ${Option.getOrThrow(apiKeyEnv)}: there is no such variable`)
+      return yield* usageError(
+        `Cannot use --api-key-env ${Option.getOrThrow(apiKeyEnv)}: there is no such variable, or it is empty`
+      )
     }
-    const layer = OpenAi.layer({
-      baseUrl: baseUrl.value,
-      model: model.value,
-      api,
-      ...Option.isSome(key) && { apiKey: Redacted.make(key.value) },
-      ...isNode && { fetch: Undici.fetch },
-      ...more
-    })
+    const layer = yield* checked(() =>
+      OpenAi.layer({
+        baseUrl: baseUrl.value,
+        model: model.value,
+        api,
+        ...Option.isSome(key) && { apiKey: Redacted.make(key.value) },
+        ...isNode && { fetch: Undici.fetch },
+        ...more
+      })
+    )
     return { name: model.value, layer }
   })
 
@@ -130,6 +138,12 @@ const Base: new (fields: Fields) => Cause.YieldableError & Readonly<Fields> & { 
 
 /** Options do not go together, or one has a value that cannot be used. */
 export class UsageError extends Base {}
+
+/** Calls what throws a RangeError for a bad option. */
+export const checked = <A>(make: () => A): Effect.Effect<A, UsageError> =>
+  Effect.try({ try: make, catch: (error) => error }).pipe(
+    Effect.catch((error) => error instanceof RangeError ? Effect.fail(usageError(error.message)) : Effect.die(error))
+  )
 
 /** Makes the error of an option from its message. */
 export const usageError = (message: string): UsageError => new UsageError({ message })

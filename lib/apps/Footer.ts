@@ -13,7 +13,7 @@ import process from "node:process"
  * standard error is no terminal.
  */
 export const show = (line: () => string): Effect.Effect<void, never, Scope.Scope> =>
-  process.stderr.isTTY !== true ? Effect.void : Effect.gen(function* () {
+  process.stderr.isTTY !== true || !(process.stderr.rows > 2) ? Effect.void : Effect.gen(function* () {
     const { stderr } = process
     const write = (text: string): Effect.Effect<void> => Effect.sync(() => stderr.write(text))
     let rows = 0

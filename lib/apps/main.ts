@@ -18,4 +18,10 @@ const { layer } = await import("@effect/platform-node/NodeServices")
 const { runMain } = await import("@effect/platform-node/NodeRuntime")
 const Effect = await import("effect/Effect")
 
+// A reader that has seen enough, as in `inftythink … | head`, is no error.
+process.stdout.on("error", (error: { readonly code?: string }) => {
+  if (error.code === "EPIPE") process.exit(0)
+  throw error
+})
+
 runMain(Effect.provide(run(process.argv.slice(2)), layer))

@@ -15,6 +15,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import process from "node:process"
 import * as Dialect from "../core/Dialect.ts"
+import * as Meter from "../core/Meter.ts"
 import * as Reasoner from "../Reasoner.ts"
 import * as State from "../State.ts"
 import * as Summarizer from "../Summarizer.ts"
@@ -87,14 +88,29 @@ export const reason: Command.Command<
     const model = yield* Flags.modelOf(flags, Option.isSome(flags.prefill) ? { prefill: flags.prefill.value } : {})
     if (model === undefined) return yield* Flags.usageError("Cannot reason without --base-url and --model")
     const from = yield* startOf(flags)
-    const options = yield* optionsOf(flags)
-    const display = flags.json ? json : makeDisplay(options.eta ?? 8192)
+    const options = yield* optionsOf(flags, from)
+    const first = yield* Flags.checked(() => typeof from === "string" ? Reasoner.begin(from, options) : from)
+    const events = yield* Flags.checked(() => Reasoner.reason(first, options))
+    const { dialect, eta } = first.settings
+    const isTrained = dialect === "v1" || dialect === "plus"
+    if (isTrained && flags.api === "chat" && Option.isNone(flags.prefill)) {
+      return yield* Flags.usageError(`Cannot reason in dialect ${dialect} without --api completions or --prefill`)
+    }
+    // What could not be saved is known before anything is spent.
+    yield* save(flags.state, first)
+    const display = flags.json ? json : makeDisplay(first, options.eta ?? eta, flags.maxIterations)
     const last = yield* Footer.show(display.line).pipe(
       Effect.andThen(
-        Reasoner.reason(from, options).pipe(
+        events.pipe(
           Stream.tap((event) => "state" in event ? save(flags.state, event.state) : Effect.void),
           Stream.tap((event) => Effect.sync(() => display.show(event))),
           Stream.runLast
+        )
+      ),
+      Effect.tapError((error) =>
+        error._tag !== "ReasonerError" ? Effect.void : Effect.andThen(
+          save(flags.state, error.state),
+          Effect.sync(() => display.fail(error))
         )
       ),
       Effect.scoped,
@@ -155,7 +171,7 @@ const startOf = (
     const files = yield* FileSystem.FileSystem
     const saved = Option.isSome(state) && (yield* Effect.orElseSucceed(files.exists(state.value), () => false))
     if (Option.isNone(state) || !saved) {
-      return Option.isSome(question)
+      return Option.isSome(question) && question.value.trim() !== ""
         ? question.value
         : yield* Flags.usageError("Cannot reason: there is no question, and no saved state to go on from")
     }
@@ -171,7 +187,7 @@ const startOf = (
     return read.success
   })
 
-const optionsOf = (flags: Chosen): Effect.Effect<
+const optionsOf = (flags: Chosen, from: string | State.State): Effect.Effect<
   Reasoner.Options,
   Flags.UsageError | TokenizerError,
   FileSystem.FileSystem
@@ -179,6 +195,8 @@ const optionsOf = (flags: Chosen): Effect.Effect<
   Effect.gen(function* () {
     const { temperature, topP, seed, maxTokens, maxSeconds, maxCost, inputPrice, outputPrice } = flags
     const isGuided = Option.contains(flags.dialect, "guided")
+    const saved = typeof from === "string" ? undefined : from.settings
+    const counts = isGuided || saved?.carry._tag === "tail" || saved !== undefined && saved.guide !== null
     const name = Option.getOrUndefined(flags.carry)
     const hasTail = name === "tail" || name === "summary-and-tail"
     if (Option.isSome(maxCost) && (Option.isNone(inputPrice) || Option.isNone(outputPrice))) {
@@ -206,7 +224,7 @@ const optionsOf = (flags: Chosen): Effect.Effect<
       },
       ...Option.isSome(flags.summaryModel) && { summarizer: yield* summarizerOf(flags) }
     }
-    if (!isGuided && !hasTail && Option.isNone(flags.tokenizer)) {
+    if (!counts && !hasTail && Option.isNone(flags.tokenizer)) {
       return { ...common, ...name !== undefined && { carry: { _tag: name } } }
     }
     const tokenizer = yield* Effect.provide(Tokenizer, Flags.tokenizerOf(flags.tokenizer))
@@ -242,12 +260,15 @@ const save = (
 /** How events are shown. */
 interface Display {
   readonly show: (event: Reasoner.Event) => void
+  /** Shows the error that ended it. */
+  readonly fail: (error: Reasoner.ReasonerError) => void
   /** The live line. */
   readonly line: () => string
 }
 
 const json: Display = {
   show: (event) => process.stdout.write(`${JSON.stringify(event)}\n`),
+  fail: ({ _tag, message, state }) => process.stdout.write(`${JSON.stringify({ _tag, message, state })}\n`),
   line: () => ""
 }
 
@@ -255,22 +276,31 @@ const json: Display = {
  * Shows reasoning and summaries on standard error, dimmed on a terminal, and the conclusion on standard output: as it
  * comes on a terminal, and elsewhere when it is certain.
  */
-const makeDisplay = (eta: number): Display => {
+const makeDisplay = (first: State.State, eta: number, maxIterations: number): Display => {
   const { stdout, stderr } = process
-  const began = Date.now()
+  const isLive = stdout.isTTY === true
+  const began = Date.now() - first.elapsed
   const dim = (text: string): string => stderr.isTTY === true ? `\x1b[2m${text}\x1b[22m` : text
   let section = ""
-  let index = 0
+  let state = first
+  let index = first.index
   let promptTokens = 0
   let written = 0
-  let spent = 0
+  let isShown = false
 
   const label = (text: string): void => {
     stderr.write(dim(`${section === "" ? "" : "\n"}──── ${text} ────\n`))
     section = text
   }
 
+  /** Ends a line that is open, so that what follows stands on its own. */
+  const close = (): void => {
+    if (section !== "") stderr.write("\n")
+    section = ""
+  }
+
   const show = (event: Reasoner.Event): void => {
+    if ("state" in event) state = event.state
     switch (event._tag) {
       case "IterationStarted":
         index = event.index
@@ -278,11 +308,13 @@ const makeDisplay = (eta: number): Display => {
         written = 0
         return
       case "Delta": {
-        const name = `iteration ${index} · ${event.section}`
+        const name = event.index === index
+          ? `iteration ${index} · ${event.section}`
+          : `asked to conclude · ${event.section}`
         if (section !== name) label(name)
         written += tokensOf(event.text)
         if (event.section !== "conclusion") stderr.write(dim(event.text))
-        else if (stdout.isTTY === true) stdout.write(event.text)
+        else if (isLive) stdout.write(event.text)
         return
       }
       case "Cut":
@@ -290,20 +322,18 @@ const makeDisplay = (eta: number): Display => {
       case "Retag":
         return label(`iteration ${index} · that was ${event.section}`)
       case "Repair":
-        return label(`iteration ${index} · ${event.fault.detail}: ${event.repair}`)
-      case "IterationEnded": {
-        const { output, state } = event
-        spent = state.meter.inputTokens + state.meter.outputTokens
-        if (output?.ending._tag !== "Conclusion") return
-        stdout.write(stdout.isTTY === true ? "\n" : `${output.ending.text}\n`)
+        return label(`iteration ${index} · repair: ${event.repair} · ${event.fault.detail}`)
+      case "IterationEnded":
+        isShown = isLive && event.output?.ending._tag === "Conclusion"
         return
-      }
       case "TrajectoryEnded": {
-        const { outcome, state } = event
-        if (outcome._tag === "Exhausted" && outcome.conclusion !== null && stdout.isTTY !== true) {
-          stdout.write(`${outcome.conclusion}\n`)
-        }
-        stderr.write(dim(`\n${table(state)}\n`))
+        const { outcome } = event
+        const conclusion = "conclusion" in outcome ? outcome.conclusion : null
+        // A forced conclusion came as it was written, too.
+        const isForced = outcome._tag === "Exhausted" && section.startsWith("asked to conclude")
+        if (conclusion !== null) stdout.write(isShown || isLive && isForced ? "\n" : `${conclusion.trim()}\n`)
+        close()
+        stderr.write(dim(`${table(state, maxIterations)}\n`))
       }
     }
   }
@@ -312,23 +342,27 @@ const makeDisplay = (eta: number): Display => {
     [
       `iteration ${index}`,
       `${number(promptTokens + written)} of ${number(promptTokens + eta)} tokens in context`,
-      `${number(spent + promptTokens + written)} in all`,
+      `${number(state.meter.inputTokens + state.meter.outputTokens + promptTokens + written)} in all`,
       `${Math.round((Date.now() - began) / 1000)} s`
     ].join(" · ")
 
-  return { show, line }
+  return { show, line, fail: close }
 }
 
 /** What was spent, beside what the same reasoning takes in one go. */
-const table = ({ meter, vanilla, index }: State.State): string => {
+const table = ({ meter, vanilla, index, elapsed }: State.State, maxIterations: number): string => {
   const rows: ReadonlyArray<readonly [string, string, string]> = [
-    ["", `${index} iterations`, "in one go, about"],
+    ["", index === 1 ? "1 iteration" : `${index} iterations`, "in one go, about"],
     ["tokens read", number(meter.inputTokens), number(vanilla.inputTokens)],
     ["tokens written", number(meter.outputTokens), number(vanilla.outputTokens)],
     ["peak context", number(meter.peak), number(vanilla.peak)],
-    ["context area", number(meter.area), number(vanilla.area)]
+    ["context area", number(meter.area), number(vanilla.area)],
+    ["seconds", number(elapsed / 1000), ""],
+    ["efficiency", Meter.efficiency(1, Math.max(1, index), maxIterations).toFixed(2), ""]
   ]
-  return rows.map((row) => row.map((cell, i) => i === 0 ? cell.padEnd(16) : cell.padStart(20)).join("")).join("\n")
+  return rows.map((row) => row.map((cell, i) => i === 0 ? cell.padEnd(16) : cell.padStart(20)).join("").trimEnd()).join(
+    "\n"
+  )
 }
 
 /** About how many tokens a text has: what is shown while a model writes, before the server says. */

@@ -9,7 +9,7 @@ import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import type * as FileSystem from "effect/FileSystem"
+import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
@@ -103,6 +103,7 @@ export const reconstruct: Command.Command<
         `Cannot use --window ${window}: it must be at least --concurrency, which is ${concurrency}`
       )
     }
+    yield* requireOther(input, out)
     const writer = yield* writerOf(options)
     const columns = Object.fromEntries(
       (["question", "reasoning", "conclusion"] as const).flatMap((part) =>
@@ -133,13 +134,15 @@ export const reconstruct: Command.Command<
         ),
         Effect.onError((cause) =>
           tally.samples === 0 && !Cause.hasInterrupts(cause) ? Effect.void : Console.error(
-            `${Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"}. Written to ${out}: ${Tally.line(tally)}`
+            `${Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"}. Written to ${out}: ${Tally.line(tally)}` +
+              (Tally.rejected(tally) > 0 ? ` (to ${Jsonl.rejectsFileOf(out)})` : "")
           )
         )
       )
       yield* Console.log(Tally.table(tally, [
         ["read from", input],
         ["written to", out],
+        ...Tally.rejected(tally) > 0 ? [["rejections to", Jsonl.rejectsFileOf(out)] as const] : [],
         ["eta, gamma", `${eta}, ${gamma}`],
         ["tokenizer", tokenizer.name],
         ["dialect, packing", `${dialect.name}, ${packing}`],
@@ -162,6 +165,20 @@ export const reconstruct: Command.Command<
     }
   ])
 )
+
+/** Refuses to write over the file that is read. */
+const requireOther = (input: string, out: string): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    const realPath = (file: string): Effect.Effect<string | undefined> =>
+      Effect.orElseSucceed(files.realPath(file), () => undefined)
+    const read = yield* realPath(input)
+    for (const file of [out, Jsonl.rejectsFileOf(out)]) {
+      if (read !== undefined && (yield* realPath(file)) === read) {
+        return yield* Flags.usageError(`Cannot write ${file}: it is what is read`)
+      }
+    }
+  })
 
 /** Names of OpenAI's models, for which its encodings are right. */
 const OPENAI = /^(?:openai\/)?(?:gpt-|chatgpt-|o\d|text-)/

@@ -30,15 +30,20 @@ export const segment: Command.Command<
   },
   Effect.fnUntraced(function* ({ file, eta, tokenizer, packing }) {
     const files = yield* FileSystem.FileSystem
-    const reasoning = yield* Effect.mapError(
-      files.readFileString(file),
+    const bytes = yield* Effect.mapError(
+      files.readFile(file),
       (error) =>
         Flags.usageError(
           `Cannot read ${file}: ${error.reason._tag === "NotFound" ? "it does not exist" : error.message}`
         )
     )
+    const reasoning = yield* Effect.try({
+      try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+      catch: () => Flags.usageError(`Cannot read ${file}: it is not UTF-8`)
+    })
     const { count, additive, name } = yield* Effect.provide(Tokenizer, Flags.tokenizerOf(tokenizer))
     const segments = Segmenter.segment(reasoning, { eta, count, additive, packing })
+    if (segments.length === 0) yield* Console.log("The text is empty: it has no segments.")
     for (const [i, { text, tokens, rank }] of segments.entries()) {
       const end = i === segments.length - 1 ? "ends with the text" : `cut at a ${nameOf(rank)}`
       yield* Console.log(`──── segment ${i + 1} of ${segments.length} · ${tokens} tokens (${name}) · ${end} ────`)

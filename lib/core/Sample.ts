@@ -37,11 +37,13 @@ export interface Answer {
 /**
  * Takes an R1-style answer apart: the reasoning between its tags, and the conclusion behind them.
  *
- * The opening tag may be missing, because the prompt held it; the first closing tag ends the reasoning; a conclusion
- * may have tags of its own (`<answer>`, `<Output>`, `<|begin_of_solution|>`). What has no closing tag is rejected.
+ * The opening tag may be missing, because the prompt held it, or be repeated; the first closing tag ends the reasoning; a conclusion
+ * may have tags of its own (`<answer>`, `<Output>`, `<|begin_of_solution|>`). What has no closing tag is rejected,
+ * and so is other text before the opening tag.
  */
 export const split = (answer: string, place?: Rejection.Place): Answer | Rejection.Rejection => {
-  const text = isTagged(answer) ? answer.trimStart() : answer
+  const tagged = isTagged(answer)
+  const text = tagged ? answer.trimStart() : answer
   const [first, ...rest] = Sections.parse(markup, text, { orphans: "retag" })
   if (first?.section !== "reasoning") {
     return Rejection.make("no-reasoning", `The answer has no think tags: ${Rejection.quote(answer)}`, place)
@@ -49,13 +51,21 @@ export const split = (answer: string, place?: Rejection.Place): Answer | Rejecti
   if (!first.closed) {
     return Rejection.make("unclosed-reasoning", `The reasoning is not closed: ${Rejection.quote(answer)}`, place)
   }
-  return { reasoning: first.text, conclusion: rest.map(({ text }) => text).join("") }
+  const opening = openings.find((open) => first.text.includes(open))
+  if (!tagged && opening !== undefined) {
+    return Rejection.make("no-reasoning", `Other text stands before ${opening}: ${Rejection.quote(answer)}`, place)
+  }
+  // A template may have opened the reasoning that the model opened once more.
+  const start = first.text.trimStart()
+  const repeated = openings.find((open) => start.startsWith(open))
+  const reasoning = repeated === undefined ? first.text : start.slice(repeated.length)
+  return { reasoning, conclusion: rest.map(({ text }) => text).join("") }
 }
 
 /** Tells whether a text begins, white space aside, with the opening tag of reasoning. */
 export const isTagged = (text: string): boolean => {
   const start = text.trimStart()
-  return markup.sections.some(({ name, open }) => name === "reasoning" && start.startsWith(open))
+  return openings.some((open) => start.startsWith(open))
 }
 
 const reasoning = (open: string, close: string): Sections.Section => ({
@@ -87,3 +97,8 @@ const markup: Sections.Grammar = {
     conclusion("<Output>", "</Output>")
   ]
 }
+
+/** The tags that open reasoning. */
+const openings: ReadonlyArray<string> = markup.sections.filter(({ name }) => name === "reasoning").map(({ open }) =>
+  open
+)

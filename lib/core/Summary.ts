@@ -101,8 +101,8 @@ export interface Checked {
 /**
  * Checks a summary: it is finished, not empty, at most γ tokens, holds no tag, and gives no conclusion away.
  *
- * The conclusion is given away where the summary boxes the same answer, or has a long line of the conclusion that is in
- * nothing it was made of.
+ * The conclusion is given away where the summary boxes the same answer, or has a line of the conclusion, or a long part
+ * of its text, that is in nothing it was made of.
  */
 export const check = (candidate: Candidate, standard: Standard): Checked | Rejection.Rejection => {
   const { dialect, tags, count, gamma, conclusion = "" } = standard
@@ -124,23 +124,33 @@ export const check = (candidate: Candidate, standard: Standard): Checked | Rejec
 
 /** What a summary has of a conclusion that it cannot have from its sources. */
 const leaked = (text: string, conclusion: string, { question, history = "", segments }: Source): string | undefined => {
-  const answers = boxed(conclusion)
-  const box = boxed(text).find((answer) => answers.includes(answer))
+  const answers = boxed(conclusion).map(plain)
+  const box = boxed(text).find((answer) => answers.includes(plain(answer)))
   if (box !== undefined) return `\\boxed{${box}}`
   const known = (line: string): boolean =>
     history.includes(line) || segments.some((segment) => segment.includes(line)) ||
     Dialect.conversation(question).some(({ content }) => content.includes(line))
-  return conclusion.split("\n").map((line) => line.trim())
-    .find((line) => line.length >= TELLING && text.includes(line) && !known(line))
+  const lines = text.split("\n").map((line) => line.trim().replace(LIST_MARK, ""))
+  const holds = (line: string): boolean =>
+    line.length >= TELLING ? text.includes(line) : line.length >= TELLING_LINE && lines.includes(line)
+  return conclusion.split("\n").map((line) => line.trim()).find((line) => holds(line) && !known(line))
 }
 
-/** The shortest line, in UTF-16 code units, that two texts do not share by chance. */
+/** The shortest line, in UTF-16 code units, that one text does not hold of another by chance. */
 const TELLING = 40
+
+/** The shortest line that two texts do not both have by chance. */
+const TELLING_LINE = 12
+
+const LIST_MARK = /^[-+*•]\s+/
+
+/** A boxed answer without what only shapes it. */
+const plain = (answer: string): string => answer.replace(/\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}|\s+/g, "$1")
 
 /** What every `\boxed{…}` in a text holds, but for empty ones. */
 const boxed = (text: string): Array<string> => {
   const contents: Array<string> = []
-  for (const { index } of text.matchAll(/\\boxed\s*\{/g)) {
+  for (const { index } of text.matchAll(/\\f?box(?:ed)?\s*\{/g)) {
     const open = text.indexOf("{", index)
     let depth = 0
     for (let at = open; at < text.length; at++) {

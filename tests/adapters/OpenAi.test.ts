@@ -142,7 +142,7 @@ const recordings: ReadonlyArray<readonly [file: string, reasoning: number, text:
     ["12-openai-chat-usage-chunk.sse", 0, 32, "stop", usage(78, 9, 0, 0)],
     ["13-crusoe-vllm-like.sse", 0, 13, "stop", usage(46, 14, undefined, 0)],
     ["14-hf-novita-short.sse", 0, 5, "stop", usage(40, 2)],
-    ["18-llamabox-midstream-error-field.sse", 7964, 1033, "failed"],
+    ["18-llamabox-midstream-error-field.sse", 7964, 1033, "interrupted"],
     ["20-perplexity-crlf-no-done.sse", 0, 5, "stop", usage(8, 5)]
   ]
 
@@ -384,7 +384,7 @@ failure(
   "an error in data",
   events(delta({ content: "4" }), { error: { message: "out of memory", type: "server_error" } }, "[DONE]"),
   [["Text", "4"]],
-  "failed",
+  "interrupted",
   /: out of memory$/
 )
 failure(
@@ -412,14 +412,14 @@ failure(
   "a field named error",
   `${events(delta({ content: "4" }))}error: {"code":500,"message":"failed to decode"}\n\n${events("[DONE]")}`,
   [["Text", "4"]],
-  "failed",
+  "interrupted",
   /: failed to decode$/
 )
 failure(
   "an event that is not JSON",
   `${events(delta({ content: "4" }))}data: oops\n\n${fine}`,
   [["Text", "4"]],
-  "failed",
+  "interrupted",
   /: an event is not JSON: "oops"$/
 )
 failure("an error that was not streamed", '{"error":{"message":"model crashed"}}', [], "failed", /: model crashed$/)

@@ -48,6 +48,7 @@ test("reconstruct: without a server, prints a table and the first instance, and 
       new RegExp(`^segments = instances out +${rows.length}$`, "m"),
       /^largest segment +5\d\d tokens$/m,
       /^samples rejected +2$/m,
+      /^rejections to +rows\.rejects\.jsonl$/m,
       /^ +unclosed-reasoning +1$/m,
       /^ +no-conclusion +1$/m,
       /instance 1 of \d+, of gcd-441/
@@ -143,10 +144,11 @@ const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegEx
   [["--temperature", "9"], /--temperature: "9"/],
   [["--concurency", "2"], /--concurency[^]*--concurrency/],
   [["--window", "2"], /--window 2: it must be at least --concurrency, which is 8/],
-  [["--tokenizer", "no.json"], /no\.json: it does not exist/],
+  [["--tokenizer", "no.json"], /no\.json: it does not exist; --tokenizer takes o200k_base/],
   [["--model", "m"], /--model without --base-url/],
   [["--base-url", "http://localhost/v1"], /--base-url without --model/],
   [["--api-key-env", "KEY"], /--api-key-env without --base-url/],
+  [["--base-url", "http://u:p@localhost/v1", "--model", "m"], /baseUrl has a name or a password in it/],
   [["--base-url", "localhost", "--model", "m"], /--base-url localhost: it is no http address/],
   [["--base-url", "http://localhost/v1", "--model", "m", "--api-key-env", "NO_SUCH"], /NO_SUCH: there is no such/]
 ]
@@ -173,6 +175,19 @@ test("reconstruct: a file that is there is not overwritten by itself, and one th
   const missing = await run(folder, ["reconstruct", "no.jsonl", "--out", "new.jsonl"])
   assert.equal(missing.code, 1)
   assert.match(missing.stderr, /Cannot read no\.jsonl: it does not exist/)
+})
+
+test("reconstruct: what is read is not written over, by rows or by rejections", async () => {
+  const folder = makeFolder()
+  writeSamples(folder, [1])
+  const samples = readFileSync(join(folder, "in.jsonl"), "utf8")
+  writeFileSync(join(folder, "x.rejects.jsonl"), samples)
+  for (const [input, out] of [["in.jsonl", "./in.jsonl"], ["x.rejects.jsonl", "x.jsonl"]] as const) {
+    const { code, stderr } = await run(folder, ["reconstruct", input, "--out", out, "--overwrite"])
+    assert.equal(code, 1)
+    assert.match(stderr, /Cannot write .*: it is what is read/)
+    assert.equal(readFileSync(join(folder, input), "utf8"), samples)
+  }
 })
 
 test("segment: shows each segment, its tokens, and where it is cut", async () => {
@@ -213,7 +228,7 @@ test("reason: reasoning and summaries go to standard error, labelled, the conclu
     ...["reason", "What is 6 × 7?", "--base-url", server.baseUrl, "--model", "m", "--api-key-env", "SECRET"]
   ], { SECRET: "sk-secret" })
   assert.equal(code, 0, stderr)
-  assert.equal(stdout, "\n\nThe answer is 42.\n")
+  assert.equal(stdout, "The answer is 42.\n")
   for (
     const shown of [
       "──── iteration 1 · reasoning ────\nFirst, some thought.\n──── iteration 1 · summary ────\n* a start was made\n",
@@ -256,7 +271,9 @@ test("reason: what did not conclude exits with 2, and --state goes on from there
   assert.match(other.stderr, /Cannot use --state state\.json: it is about another question/)
   const second = await run(folder, ["reason", ...server_])
   assert.equal(second.code, 0, second.stderr)
-  assert.equal(second.stdout, "\n\nThe answer is 42.\n")
+  assert.equal(second.stdout, "The answer is 42.\n")
+  const third = await run(folder, ["reason", ...server_])
+  assert.deepEqual([third.code, third.stdout], [0, "The answer is 42.\n"])
   assert.equal(server.asked.length, 2)
 })
 
@@ -269,11 +286,47 @@ test("reason: a guided model is cut, and what was kept is summarized", async () 
     ...["reason", "How many?", "--dialect", "guided", "--eta", "100", "--base-url", server.baseUrl, "--model", "m"]
   ])
   assert.equal(code, 0, stderr)
-  assert.equal(stdout, "\n\n42\n")
+  assert.equal(stdout, "42\n")
   assert.match(stderr, /iteration 1 · cut, \d+ characters dropped/)
   assert.match(server.asked[1]!.body.messages.at(-1)!.content, /summary of your reasoning/)
   assert.ok(!JSON.stringify(server.asked[1]!.body).includes("case 39"))
   assert.ok(server.asked[2]!.body.messages.at(-1)!.content.includes("* many cases were looked at"))
+})
+
+test("reason: a guided and a tail state go on as they were begun", async () => {
+  const long = Array.from({ length: 40 }, (_, i) => `Let me look at case ${i} of all.`).join("\n\n")
+  const replies = [`<think>\n${long}`, "* many cases", `<think>\n${long}`, "* more cases", "<think>\nDone.\n</think>42"]
+  await using server = await serve((_, index) => replies[index % replies.length]!)
+  for (
+    const options of [["--dialect", "guided", "--eta", "100"], [
+      "--dialect",
+      "guided",
+      "--eta",
+      "100",
+      "--carry",
+      "summary-and-tail"
+    ]]
+  ) {
+    const folder = makeFolder()
+    const last = ["--base-url", server.baseUrl, "--model", "m", "--state", "state.json"]
+    const first = await run(folder, ["reason", "How many?", ...options, ...last, "--max-iterations", "1"])
+    assert.equal(first.code, 2, first.stderr)
+    const { code, stderr } = await run(folder, ["reason", ...last])
+    assert.equal(code, 0, stderr)
+    assert.match(stderr, /iteration 2 · cut/)
+  }
+})
+
+test("reason: with --json, an error is a line too, and holds the last good state", async () => {
+  const folder = makeFolder()
+  await using server = await serve((_, index) => index === 0 ? summarized : 401)
+  const { code, stdout } = await run(folder, [
+    ...["reason", "q", "--base-url", server.baseUrl, "--model", "m", "--json", "--state", "state.json"]
+  ])
+  assert.equal(code, 1)
+  const { _tag, state } = JSON.parse(stdout.trimEnd().split("\n").at(-1)!)
+  assert.deepEqual([_tag, state.index], ["ReasonerError", 1])
+  assert.deepEqual(JSON.parse(readFileSync(join(folder, "state.json"), "utf8")), state)
 })
 
 test("reason: a server that fails exits with 1, and options that do not go together are named", async () => {
@@ -286,7 +339,9 @@ test("reason: a server that fails exits with 1, and options that do not go toget
       [["reason", "q"], /Cannot reason without --base-url and --model/],
       [["reason", ...base.slice(2)], /there is no question, and no saved state/],
       [[...base, "--max-cost", "1"], /Cannot use --max-cost 1 without --input-price and --output-price/],
-      [[...base, "--carry", "all"], /--carry: "all"/]
+      [[...base, "--carry", "all"], /--carry: "all"/],
+      [[...base, "--dialect", "v1"], /Cannot reason in dialect v1 without --api completions or --prefill/],
+      [[...base, "--state", "no/such/folder.json"], /Cannot write no\/such\/folder\.json/]
     ] satisfies ReadonlyArray<readonly [ReadonlyArray<string>, RegExp]>
   ) {
     const { code, stderr } = await run(folder, args)

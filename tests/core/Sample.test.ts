@@ -112,3 +112,12 @@ test("isTagged: tells whether reasoning opens a text, white space aside", () => 
     assert.ok(!Sample.isTagged(text), text)
   }
 })
+
+splits("split: an opening tag that is repeated at once is dropped", "<think>\n<think>\nr\n</think>c", "\nr\n", "c")
+
+test("split: other text before the opening tag is rejected", () => {
+  const rejection = Sample.split("Sure. <think>r</think>c")
+  assert.ok("reason" in rejection)
+  assert.equal(rejection.reason, "no-reasoning")
+  assert.match(rejection.detail, /^Other text stands before <think>: /)
+})

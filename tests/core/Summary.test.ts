@@ -181,7 +181,9 @@ const boxes: ReadonlyArray<readonly [summary: string, conclusion: string, isLeak
   ["\\boxed{\\{1}", "\\boxed{\\{1}", true],
   ["\\boxed{\\{1\\}}", "\\boxed{\\{2\\}}", false],
   ["\\boxed{1", "\\boxed{1", false],
-  ["\\boxed{a\\boxed{1}", "\\boxed{1}", true]
+  ["\\boxed{a\\boxed{1}", "\\boxed{1}", true],
+  ["\\boxed{\\text{A}}", "\\boxed{A}", true],
+  ["\\fbox{42}", "\\boxed{4 2}", true]
 ]
 
 test("check: one that boxes the answer of the conclusion gives it away", () => {
@@ -224,4 +226,14 @@ test("check: the first fault is the reason", () => {
   assert.equal(reason(check(all, { conclusion })), "summary-with-tag")
   assert.equal(reason(check(all, { conclusion, tags: "replace" })), "summary-with-conclusion")
   assert.equal(reason(check(all, { tags: "replace" })), "summary-too-long")
+})
+
+test("check: a short line of the conclusion is given away as a line, and not as a part of one", () => {
+  const leaks = (summary: string): boolean => {
+    const checked = check(summary, { conclusion: "Well.\n\nThe answer is 77." })
+    return checked._tag === "Rejection" && checked.reason === "summary-with-conclusion"
+  }
+  assert.equal(leaks("* n is prime\n* The answer is 77."), true)
+  assert.equal(leaks("* It was tried whether The answer is 77. holds"), false)
+  assert.equal(leaks("* Well."), false)
 })
