@@ -106,7 +106,7 @@ export type Event =
     readonly history: string | null
     readonly promptTokens: number
   }
-  /** More text of a section: `reasoning`, `summary` or `conclusion`. */
+  /** More text of a section: `reasoning`, `summary` or `conclusion`. A summary that was asked for comes whole, and checked. */
   | { readonly _tag: "Delta"; readonly index: number; readonly section: string; readonly text: string }
   /** All text of this iteration so far was the section's: its opening tag was missing. */
   | { readonly _tag: "Retag"; readonly index: number; readonly section: string }

@@ -160,10 +160,14 @@ export const make = (options: Options): TextModel => {
         })
         return attempt(body).pipe(
           Stream.tap(() => begin),
-          // What may pass at another try, and broke an answer off that had begun, is one thing to whoever reads it.
-          Stream.mapError((error) =>
-            isBegun && RETRIED.has(error.reason) ? new ModelError({ ...fieldsOf(error), reason: "interrupted" }) : error
-          ),
+          Stream.mapError((error) => {
+            const { reason, retryAfter = 0 } = error
+            // What may pass at another try, and broke off an answer that had begun, is one thing to whoever reads it.
+            if (isBegun && RETRIED.has(reason)) return change(error, { reason: "interrupted" })
+            if (retryAfter <= maxRetryAfter) return error
+            const asked = `it asks to wait ${Duration.format(Duration.millis(retryAfter))}, longer than maxRetryAfter`
+            return change(error, { message: `${error.message} (${asked})` })
+          }),
           Stream.retry(
             BACKOFF.pipe(
               Schedule.upTo({ times: retries }),
@@ -177,13 +181,17 @@ export const make = (options: Options): TextModel => {
   }
 }
 
-const fieldsOf = (
-  { message, status, retryAfter }: ModelError
-): Omit<ConstructorParameters<typeof ModelError>[0], "reason"> => ({
-  message,
-  ...status !== undefined && { status },
-  ...retryAfter !== undefined && { retryAfter }
-})
+const change = (
+  { reason, message, status, retryAfter }: ModelError,
+  changes: { readonly reason?: ModelError["reason"]; readonly message?: string }
+): ModelError =>
+  new ModelError({
+    reason,
+    message,
+    ...status !== undefined && { status },
+    ...retryAfter !== undefined && { retryAfter },
+    ...changes
+  })
 
 /** Makes the error of a request, from its kind and what is the case. */
 type Fail = (

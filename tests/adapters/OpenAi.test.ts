@@ -806,6 +806,7 @@ test("what asks to wait too long fails at once", async () => {
     const clock = makeClock()
     const { error } = await run(fake, options, question, clock)
     assert.equal(error?.reason, "rate-limited")
+    assert.match(error.message, /\(it asks to wait .*, longer than maxRetryAfter\)$/)
     assert.deepEqual([fake.sent.length, clock.waits], [1, []])
     return error.retryAfter
   }
