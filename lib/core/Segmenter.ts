@@ -175,7 +175,7 @@ const makePacker = (
 
   const continuesRun = (): boolean => filled.length > 0 && !filled.at(-1)!.adds
 
-  const slackWith = (piece: Piece): number => slack + piece.slack + (continuesRun() ? 1 : 0)
+  const slackWith = (piece: Piece): number => slack + piece.slack + (continuesRun() ? slackAt(filled.at(-1)!) : 0)
 
   const fits = (piece: Piece): boolean => {
     // A little less than was learned: to close a segment early costs less than to count again what it takes back.
@@ -356,6 +356,9 @@ const within = (unit: Boundary.Unit, parts: Array<Boundary.Unit>): Array<Boundar
   return parts
 }
 
+/** How many joints a boundary counts for: within a word, counts may differ by more than at any other. */
+const slackAt = ({ adds, rank }: Boundary.Unit): number => adds ? 0 : rank === Boundary.rank.inside ? 3 : 1
+
 const pieceOf = (leaves: ReadonlyArray<Leaf>): Piece => {
   const { rank, adds } = leaves.at(-1)!
   let tokens = 0
@@ -364,7 +367,7 @@ const pieceOf = (leaves: ReadonlyArray<Leaf>): Piece => {
   leaves.forEach((leaf, i) => {
     tokens += leaf.tokens
     text += leaf.text
-    if (i > 0 && !leaves[i - 1]!.adds) slack++
+    if (i > 0) slack += slackAt(leaves[i - 1]!)
   })
   return { text, tokens, slack, rank, adds, leaves }
 }
