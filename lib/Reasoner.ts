@@ -317,8 +317,8 @@ const known = (name: string): Dialect.Dialect => {
   return found
 }
 
-/** About how many tokens a text has, where no tokenizer is at hand: a token is about four bytes. */
-const estimate = (text: string): number => Math.ceil(new TextEncoder().encode(text).length / 4)
+/** Estimates the tokens of a text where no tokenizer is at hand: a token is about four bytes. */
+export const estimate = (text: string): number => Math.ceil(new TextEncoder().encode(text).length / 4)
 
 const isState = (from: Question | State): from is State => typeof from === "object" && "version" in from
 
@@ -554,7 +554,7 @@ const turn = (
       }
     }
     if (next === undefined) {
-      return fault.kind === "interrupted" ? failed(draft.error ?? unfinished(model)) : over(outcomeOf(fault))
+      return fault.kind === "interrupted" ? failed(draft.error ?? TextModel.unfinished(model)) : over(outcomeOf(fault))
     }
     repaired.push(next)
     return Stream.concat(
@@ -723,12 +723,6 @@ const outcomeOf = ({ kind, detail }: Fault): Outcome => {
       return { _tag: "Truncated" }
   }
 }
-
-const unfinished = ({ name }: TextModel.TextModel): TextModel.ModelError =>
-  new TextModel.ModelError({
-    reason: "interrupted",
-    message: `Cannot complete a request to ${name}: the answer ended without a finish reason`
-  })
 
 // ---- what is carried on
 

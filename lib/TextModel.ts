@@ -121,11 +121,12 @@ export const complete = (request: Request): Effect.Effect<Completion, ModelError
         if (part._tag === "Finish") finish = part
         else (part._tag === "Text" ? texts : reasonings).push(part.text)
       }))
-    if (finish === undefined) return yield* unfinished(model.name)
+    if (finish === undefined) return yield* unfinished(model)
     return { text: texts.join(""), reasoning: reasonings.join(""), finish }
   })
 
-const unfinished = (name: string): ModelError =>
+/** Makes the error of an answer that ended without a finish reason. */
+export const unfinished = ({ name }: TextModel): ModelError =>
   new ModelError({
     reason: "interrupted",
     message: `Cannot complete a request to ${name}: the answer ended without a finish reason`

@@ -286,7 +286,7 @@ const endOf = (
     case "Exhausted":
     case "Truncated": {
       const content = "conclusion" in outcome ? outcome.conclusion ?? "" : ""
-      const concluded = tokenizer?.count(content) ?? Math.ceil(utf8.encode(content).length / 4)
+      const concluded = (tokenizer?.count ?? Reasoner.estimate)(content)
       const { inputTokens, outputTokens } = state.meter
       const usage = {
         prompt_tokens: inputTokens,
