@@ -854,8 +854,8 @@ const summarizerOf = (
 /** A summarizer whose requests are booked. */
 const booked = ({ name, write }: Summarizer.Summarizer, { book }: Ledger): Summarizer.Summarizer => ({
   name,
-  write: (source) =>
-    Effect.map(write(source), (written) => {
+  write: (source, attempt) =>
+    Effect.map(write(source, attempt), (written) => {
       const prompt = Summary.request(source).map(({ content }) => content).join("\n")
       book({ prompt, maxTokens: Infinity }, written.text, written.usage)
       return written

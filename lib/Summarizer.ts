@@ -16,8 +16,8 @@ import * as TextModel from "./TextModel.ts"
 export interface Summarizer {
   /** What rows of training data call it: the model's name. */
   readonly name: string
-  /** Writes one summary, which is not checked yet. */
-  readonly write: (source: Summary.Source) => Effect.Effect<Written, TextModel.ModelError>
+  /** Writes one summary, which is not checked yet: the `attempt`th sample of it, from 0. */
+  readonly write: (source: Summary.Source, attempt: number) => Effect.Effect<Written, TextModel.ModelError>
 }
 
 /** A summary that was written, and what it cost. */
@@ -46,11 +46,12 @@ export const make = (
   { sampling = { temperature: 0.5, topP: 0.95 }, maxTokens = (gamma) => 2 * gamma }: Options = {}
 ): Summarizer => ({
   name: model.name,
-  write: (source) =>
+  write: (source, attempt) =>
     TextModel.complete({
       messages: Summary.request(source),
       maxTokens: maxTokens(source.gamma),
-      sampling
+      sampling,
+      attempt
     }).pipe(
       Effect.provideService(TextModel.TextModel, model),
       Effect.map(({ text, finish }) => {
@@ -82,9 +83,10 @@ export const summarize = (
 ): Effect.Effect<Result.Result<Summary.Checked, Rejection.Rejection>, TextModel.ModelError, Summarizer> =>
   Effect.gen(function* () {
     const summarizer = yield* Summarizer
-    for (let left = tries;;) {
+    // An answer that broke off is a try, but no sample: the next one is still the same request.
+    for (let left = tries, attempt = 0;;) {
       left--
-      const written = yield* Effect.result(summarizer.write(standard))
+      const written = yield* Effect.result(summarizer.write(standard, attempt))
       if (Result.isFailure(written)) {
         const error = written.failure
         if (error.reason === "refused") return Result.fail(Rejection.make("request-refused", error.message))
@@ -94,5 +96,6 @@ export const summarize = (
       const checked = Summary.check(written.success, standard)
       if (checked._tag === "Checked") return Result.succeed(checked)
       if (left <= 0) return Result.fail(checked)
+      attempt++
     }
   })

@@ -36,6 +36,8 @@ export interface Request {
   readonly maxTokens?: number
   /** How the model samples. */
   readonly sampling?: Sampling
+  /** The how-manieth sample of this request this is, from 0; no server is told. */
+  readonly attempt?: number
 }
 
 /** How a model samples; what is left out is the server's default. */
@@ -83,9 +85,18 @@ interface Fields {
   /**
    * `unreachable`: no answer came; `unauthorized`: the key is bad; `not-found`: the address or the model is;
    * `refused`: this very request is bad, another may pass; `rate-limited`: too many requests; `failed`: the server had
-   * a fault; `interrupted`: the answer broke off after it had begun.
+   * a fault; `interrupted`: the answer broke off after it had begun; `stopped`: no more requests are sent,
+   * because a limit was reached or the server is down.
    */
-  readonly reason: "unreachable" | "unauthorized" | "not-found" | "refused" | "rate-limited" | "failed" | "interrupted"
+  readonly reason:
+    | "unreachable"
+    | "unauthorized"
+    | "not-found"
+    | "refused"
+    | "rate-limited"
+    | "failed"
+    | "interrupted"
+    | "stopped"
   /** A sentence that reads "Cannot …: …". */
   readonly message: string
   /** The HTTP status, where there was one. */

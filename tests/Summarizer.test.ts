@@ -45,8 +45,13 @@ test("summarize: a summary that passes is taken, trimmed, with its tokens", asyn
 test("summarize: the model is asked with the request of the core, room for twice gamma, and the papers' sampling", async () => {
   const { requests } = await summarize(["* ok"])
   assert.deepEqual(requests, [
-    { messages: Summary.request(standard), maxTokens: 8, sampling: { temperature: 0.5, topP: 0.95 } }
+    { messages: Summary.request(standard), maxTokens: 8, sampling: { temperature: 0.5, topP: 0.95 }, attempt: 0 }
   ])
+})
+
+test("summarize: requests say how-manieth sample they are, and what broke off is none", async () => {
+  const { requests } = await summarize(["", [modelError("interrupted")], "", "* ok"])
+  assert.deepEqual(requests.map(({ attempt }) => attempt), [0, 1, 1, 2])
 })
 
 const faults: ReadonlyArray<readonly [name: string, reason: string, reply: Reply]> = [

@@ -254,7 +254,7 @@ const readLine = (
   { bytes, length }: Line,
   maxLineBytes: number,
   options: Record.Options & { readonly place: Rejection.Place }
-): Array<Result.Result<Sample, Rejection.Rejection>> => {
+): ReadonlyArray<Result.Result<Sample, Rejection.Rejection>> => {
   const reject = (
     reason: Rejection.Reason,
     detail: string
@@ -273,8 +273,7 @@ const readLine = (
   } catch (cause) {
     return reject("invalid-json", `The line is not JSON: ${messageOf(cause)}`)
   }
-  const sample = Record.read(record, options)
-  return [Rejection.isRejection(sample) ? Result.fail(sample) : Result.succeed(sample)]
+  return Record.read(record, options)
 }
 
 /** Renders values as lines of JSON. */

@@ -15,6 +15,7 @@
  *
  * @module
  */
+import * as Result from "effect/Result"
 import * as Rejection from "../core/Rejection.ts"
 import * as Sample from "../core/Sample.ts"
 
@@ -30,8 +31,19 @@ export interface Options {
   readonly place?: Rejection.Place
 }
 
-/** Reads a record as a sample, or says what it lacks. */
-export const read = (record: unknown, options: Options = {}): Sample.Sample | Rejection.Rejection => {
+/** Reads the samples of a record, or says what it lacks. */
+export const read = (
+  record: unknown,
+  options: Options = {}
+): ReadonlyArray<Result.Result<Sample.Sample, Rejection.Rejection>> => {
+  const sample = readOne(record, options)
+  return [Rejection.isRejection(sample) ? Result.fail(sample) : Result.succeed(sample)]
+}
+
+/** The columns, of those that records have, that \`read\` looks at: what is not among them need not be read at all. */
+export const columns = (available: ReadonlyArray<string>, _options: Options = {}): ReadonlyArray<string> => available
+
+const readOne = (record: unknown, options: Options): Sample.Sample | Rejection.Rejection => {
   const { place = {} } = options
   if (!isObject(record) || Array.isArray(record)) {
     return Rejection.make("unknown-shape", `The record is no object: ${show(record)}`, place)

@@ -20,11 +20,14 @@ export type Reason =
   | "tag-in-source"
   // the summaries
   | "request-refused"
+  | "request-failed"
   | "summary-unfinished"
   | "summary-empty"
   | "summary-too-long"
   | "summary-with-tag"
   | "summary-with-conclusion"
+  // the training format
+  | "no-reference"
 
 /** A record or a sample that yields no rows, and why. */
 export interface Rejection {

@@ -24,6 +24,8 @@ export interface Sample {
   readonly reasoning: string
   /** The text behind the reasoning, to the character. */
   readonly conclusion: string
+  /** The right answer where the dataset has one, as reinforcement learning checks it. */
+  readonly reference?: string
   /** The file and line, from 1, of the record. */
   readonly origin?: { readonly file: string; readonly line: number }
 }

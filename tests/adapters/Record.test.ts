@@ -1,3 +1,4 @@
+import * as Result from "effect/Result"
 import fc from "fast-check"
 import assert from "node:assert/strict"
 import { test } from "node:test"
@@ -195,7 +196,7 @@ law(
   ),
   ([record, named]) => {
     const place = { file: "x.jsonl", line: 3 }
-    const read = Record.read(record, { ...named, place })
+    const read = readOne(record, { ...named, place })
     if (Rejection.isRejection(read)) {
       assert.deepEqual([read.file, read.line], [place.file, place.line])
       assert.ok(/\S/.test(read.detail) && read.detail.length < 1000)
@@ -391,8 +392,8 @@ test("a rejection has the record's id only where the record has one", () => {
   const place = { file: "x.jsonl", line: 3 }
   const detail = 'The column "thinking" holds no reasoning: null'
   const rejection = { _tag: "Rejection", reason: "no-reasoning", detail, ...place }
-  assert.deepEqual(Record.read({ question: "Is it?", thinking: null, output: "Yes." }, { place }), rejection)
-  assert.deepEqual(Record.read({ id: 7, question: "Is it?", thinking: null, output: "Yes." }, { place }), {
+  assert.deepEqual(readOne({ question: "Is it?", thinking: null, output: "Yes." }, { place }), rejection)
+  assert.deepEqual(readOne({ id: 7, question: "Is it?", thinking: null, output: "Yes." }, { place }), {
     ...rejection,
     id: "7"
   })
@@ -463,8 +464,14 @@ test("a record without a conclusion says so, and does not take the reference for
 
 // ---- support
 
-const readSample = (record: unknown, options?: Record.Options): Sample => {
+const readOne = (record: unknown, options?: Record.Options): Sample | Rejection.Rejection => {
   const read = Record.read(record, options)
+  assert.equal(read.length, 1)
+  return Result.merge(read[0]!)
+}
+
+const readSample = (record: unknown, options?: Record.Options): Sample => {
+  const read = readOne(record, options)
   if (Rejection.isRejection(read)) assert.fail(`${read.reason}: ${read.detail}`)
   return read
 }
@@ -472,7 +479,7 @@ const readSample = (record: unknown, options?: Record.Options): Sample => {
 const questionOf = (record: unknown): Question => readSample(record).question
 
 const rejects = (record: unknown, reason: Rejection.Reason, detail: RegExp, options?: Record.Options): void => {
-  const read = Record.read(record, options)
+  const read = readOne(record, options)
   assert.ok(Rejection.isRejection(read), `a sample was read: ${JSON.stringify(read)}`)
   assert.equal(read.reason, reason, read.detail)
   assert.match(read.detail, detail)
