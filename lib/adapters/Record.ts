@@ -1,13 +1,28 @@
 /**
- * One record of a published dataset, read as a sample.
+ * One record of a published dataset, read as samples.
  *
- * A caller may name the columns. What is not named is detected, by the first of these readers that finds reasoning:
+ * A reader knows the columns of a kind of dataset; which reader it takes is detected, or named:
  *
- * 1. `generations`, a list of answers (OpenR1): the first that `is_reasoning_complete` calls complete, or else the first;
- * 2. `conversation`: the last answer in `messages` or `conversations`, its reasoning in tags or beside it (OpenThoughts,
- *    Mixture-of-Thoughts, AM-DeepSeek-R1, Nemotron);
- * 3. `separate`: reasoning and conclusion in columns of their own (s1K, OpenThoughts' metadata, Chinese-R1);
- * 4. `whole`: an answer with tags in one column (Llama-Nemotron, Marco-o1).
+ * - `openr1`: OpenR1-Math-220k, whose `generations` are several answers to one `problem`;
+ * - `s1k`: s1K and s1K-1.1, the trajectories and attempts of DeepSeek, then of Gemini; a text or a list;
+ * - `limo`: LIMO and LIMO-v2, whose `solution` is the reasoning, and whose `answer` is the conclusion;
+ * - `nemotron`: Llama-Nemotron-Post-Training v1 and v1.1 (`input`, `output`), Nemotron-Post-Training-v1 (`messages`);
+ *   where reasoning is off, there is none;
+ * - `openthoughts-metadata`: OpenThoughts-114k's metadata (`deepseek_reasoning`, `deepseek_solution`);
+ * - `chinese-r1`: Chinese-DeepSeek-R1-Distill (`input`, `reasoning_content`, `content`);
+ * - `messages`: Mixture-of-Thoughts, AM-DeepSeek-R1-Distilled, and others with the last answer in `messages`, its
+ *   reasoning in tags or beside it;
+ * - `conversations`: OpenThoughts-114k, OpenThoughts2, OpenThoughts3, Bespoke-Stratos, Ultra-Innerthought, and others
+ *   with the last answer in `conversations`;
+ * - `columns`: others with reasoning and conclusion in columns of their own (`thought_process` and `answer`), or a
+ *   whole answer with tags in one (Marco-o1).
+ *
+ * `mixture-of-thoughts` and `am-deepseek-r1` are other names of `messages`; `openthoughts` and `bespoke-stratos` are
+ * other names of `conversations`.
+ *
+ * OpenR1 and LIMO are detected by the names of their columns, where no other could hold an answer (OpenR1) or there is
+ * no other (LIMO; an id does not count). Everything else is detected by what the columns hold; the first of these with
+ * reasoning is read: `generations`, a conversation, s1K's columns, `columns`. A column that is null is none.
  *
  * A text that begins with the opening tag of reasoning is a whole answer wherever it stands, or, where nothing follows
  * the closing tag, reasoning in its wrapping. The question is a text where it is one message of the user's, and else the
@@ -19,44 +34,86 @@ import * as Result from "effect/Result"
 import * as Rejection from "../core/Rejection.ts"
 import * as Sample from "../core/Sample.ts"
 
+/** What reads a kind of dataset: the list above says which. */
+export type ReaderName =
+  | "openr1"
+  | "openthoughts"
+  | "openthoughts-metadata"
+  | "bespoke-stratos"
+  | "s1k"
+  | "limo"
+  | "am-deepseek-r1"
+  | "mixture-of-thoughts"
+  | "nemotron"
+  | "chinese-r1"
+  | "messages"
+  | "conversations"
+  | "columns"
+
 /** What to read where; dotted paths such as `info.think_content` and `generations.0` lead into a column. */
 export interface Options {
+  /** What reads the answer, `columns` where `reasoning` or `conclusion` is named; detected when left out. */
+  readonly reader?: ReaderName
+  /**
+   * Which of several answers to a question are read; datasets with one answer are read the same whatever is said.
+   *
+   * `first`, the default: the first that is not known to be incomplete, or else the first. `correct`: of those, the
+   * first that `correctness_math_verify` calls correct, or else `correctness_llama` (which judges what the other could
+   * not make out), or s1K's grade "Yes"; where there is none, a rejection. `all`: each, with an id that ends in `/` and
+   * its number from 1; an incomplete one gives a rejection.
+   */
+  readonly generations?: Generations
   /** The column of the question, a text or a list of messages; detected when left out. */
   readonly question?: string
   /** The column of the reasoning; detected when left out. */
   readonly reasoning?: string
   /** The column of the conclusion, or, where it is the reasoning's too, of the whole answer; detected when left out. */
   readonly conclusion?: string
+  /** The column of the right answer, a text or a number, which a record may lack; detected when left out. */
+  readonly reference?: string
   /** Where the record came from; `id` names a record that has no id of its own. */
   readonly place?: Rejection.Place
 }
 
-/** Reads the samples of a record, or says what it lacks. */
+/** Which of several answers to a question are read. */
+export type Generations = "first" | "correct" | "all"
+
+/** Reads the samples of a record, or says what it lacks; throws a RangeError where there is no reader of the name. */
 export const read = (
   record: unknown,
   options: Options = {}
 ): ReadonlyArray<Result.Result<Sample.Sample, Rejection.Rejection>> => {
-  const sample = readOne(record, options)
-  return [Rejection.isRejection(sample) ? Result.fail(sample) : Result.succeed(sample)]
+  const { generations = "first", place = {} } = options
+  if (!isObject(record) || Array.isArray(record)) {
+    return [Result.fail(Rejection.make("unknown-shape", `The record is no object: ${show(record)}`, place))]
+  }
+  const reader = readerOf(Object.keys(record), options)
+  const found = reader.find(record, generations)
+  const none = Rejection.make(
+    "no-reasoning",
+    `No column holds reasoning, and no answer has think tags: ${columnsOf(record)}`
+  )
+  return (found.length > 0 ? found : [{ answer: none }]).map((found) => finish(record, reader, found, options))
 }
 
-/** The columns, of those that records have, that \`read\` looks at: what is not among them need not be read at all. */
-export const columns = (available: ReadonlyArray<string>, _options: Options = {}): ReadonlyArray<string> => available
-
-const readOne = (record: unknown, options: Options): Sample.Sample | Rejection.Rejection => {
-  const { place = {} } = options
-  if (!isObject(record) || Array.isArray(record)) {
-    return Rejection.make("unknown-shape", `The record is no object: ${show(record)}`, place)
-  }
-  const id = idOf(record)
-  const found = find(record, options)
-  if (Rejection.isRejection(found)) return { ...found, ...place, ...(id !== undefined && { id }) }
-  const { file, line } = place
-  return {
-    id: id ?? place.id ?? makeId(found, place),
-    ...found,
-    ...(file !== undefined && line !== undefined && { origin: { file, line } })
-  }
+/**
+ * Names the columns, of those a file has, that `read` looks at with the same options: the others need not be read.
+ */
+export const columns = (available: ReadonlyArray<string>, options: Options = {}): ReadonlyArray<string> => {
+  const { generations = "first", question, reasoning, conclusion, reference } = options
+  const reader = readerOf(available, options)
+  const paths = [question, reasoning, conclusion, reference].filter((path) => path !== undefined)
+  const looked = new Set([
+    ...IDS,
+    ...SYSTEMS,
+    ...reader.columns(generations),
+    ...(question === undefined ? reader.questions : []),
+    ...(reference === undefined ? REFERENCES : []),
+    ...paths.map((path) => available.includes(path) ? path : path.split(".")[0]!)
+  ])
+  const wanted = available.filter((name) => looked.has(name))
+  // OpenR1 and LIMO are told by columns that are not there: what is left must not look like them.
+  return reader === detected && readerOf(wanted, options) !== detected ? available : wanted
 }
 
 /** Columns whose number or text names a record. */
@@ -83,11 +140,26 @@ const CONCLUSIONS = [
 /** Columns that hold a whole answer, best first. */
 const ANSWERS = ["full_response", "generation", ...CONCLUSIONS]
 
+/** Columns that hold the right answer, best first, unless the conclusion was read from them. */
+const REFERENCES = [
+  "reference",
+  "reference_answer",
+  "ground_truth_solution",
+  "ground_truth",
+  "expected_answer",
+  "answer"
+]
+
+/** The answers that s1K may have, best first. */
+const TRAJECTORIES = [
+  { reasoning: "deepseek_thinking_trajectory", conclusion: "deepseek_attempt", grade: "deepseek_grade" },
+  { reasoning: "gemini_thinking_trajectory", conclusion: "gemini_attempt", grade: "gemini_grade" },
+  { reasoning: "thinking_trajectories", conclusion: "attempt" }
+]
+
 /** Columns that hold reasoning, best first, and those in which its conclusion may be. A column that is there decides. */
-const REASONINGS: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
-  ["deepseek_thinking_trajectory", ["deepseek_attempt"]],
-  ["gemini_thinking_trajectory", ["gemini_attempt"]],
-  ["thinking_trajectories", ["attempt"]],
+const REASONINGS: ReadonlyMap<string, ReadonlyArray<string>> = new Map<string, ReadonlyArray<string>>([
+  ...TRAJECTORIES.map(({ reasoning, conclusion }) => [reasoning, [conclusion]] as const),
   ["deepseek_reasoning", ["deepseek_solution"]],
   ["reasoning_trace", CONCLUSIONS],
   ["reasoning_content", CONCLUSIONS],
@@ -100,6 +172,12 @@ const REASONINGS: ReadonlyMap<string, ReadonlyArray<string>> = new Map([
   ["thoughts", CONCLUSIONS],
   ["cot", CONCLUSIONS]
 ])
+
+/** The columns by which OpenR1 is told. */
+const OPENR1 = ["problem", "generations", "is_reasoning_complete"]
+
+/** The columns of LIMO. */
+const LIMO = ["question", "solution", "answer"]
 
 /** Keys under which a message holds its reasoning. */
 const REASONINGS_OF_MESSAGES = ["reasoning_content", "reasoning", "thinking", "inner_thought", "info.think_content"]
@@ -119,134 +197,351 @@ const ROLES: ReadonlyMap<unknown, Sample.Message["role"]> = new Map([
 
 type Part = "question" | "reasoning" | "conclusion"
 
+/** An answer that was found, or what is wrong with it. */
 interface Found {
-  readonly answer: Sample.Answer
+  readonly answer: Sample.Answer | Rejection.Rejection
+  /** The column of the conclusion, where it is one of its own. */
+  readonly column?: string
   /** The question that belongs to the answer; left out where a column has it. */
   readonly question?: Sample.Question | Rejection.Rejection
+  /** The right answer, where the reader knows it. */
+  readonly reference?: string | undefined
+  /** Its number, from 1, where all answers of the record are read. */
+  readonly number?: number
 }
 
-/** A way to publish answers: finds one, or says why it is broken, or is silent, because the record is not of this kind. */
-type Reader = (record: object) => Found | Rejection.Rejection | undefined
-
-const generations: Reader = (record) => {
-  const answers = at(record, "generations")
-  if (!Array.isArray(answers)) return undefined
-  const complete = at(record, "is_reasoning_complete")
-  const index = Array.isArray(complete) ? Math.max(0, complete.indexOf(true)) : 0
-  const answer = textOf(answers[index])
-  return answer === undefined ? undefined : split(answer, `generations.${index}`)
+/** What knows the columns of a kind of dataset. */
+interface Reader {
+  /** The columns that `find` looks at. */
+  readonly columns: (generations: Generations) => ReadonlyArray<string>
+  /** The columns that may hold the question, best first, where it does not belong to the answer. */
+  readonly questions: ReadonlyArray<string>
+  /** Finds the answers; none where the record is not of this kind, or has no reasoning. */
+  readonly find: (record: object, generations: Generations) => ReadonlyArray<Found>
 }
 
-const conversation: Reader = (record) => {
-  const column = CONVERSATIONS.find((name) => isTurns(at(record, name)))
-  if (column === undefined) return undefined
-  const turns = readTurns(record, column)
-  if (turns === undefined || Rejection.isRejection(turns)) return turns
-  const { before, answer } = turns
-  if (answer === undefined) return undefined
-  const beside = firstOf(answer.source, REASONINGS_OF_MESSAGES)
-  const found = beside === undefined
-    ? split(answer.message.content, column)
-    : pair(answer.source, beside, CONCLUSIONS_OF_MESSAGES)
-  return Rejection.isRejection(found) ? found : { ...found, question: ask(record, before) }
+/** One of several answers. */
+interface Generation {
+  readonly number: number
+  readonly read: () => Found
+  /** Why it is not whole, by what the dataset says. */
+  readonly incomplete?: Rejection.Rejection | undefined
+  /** What checks say of it, the one that counts most first. */
+  readonly checks: ReadonlyArray<boolean>
 }
 
-const separate: Reader = (record) => {
-  const name = reasoningOf(record)
-  if (name !== undefined) return pair(record, name, conclusionsOf(name))
-  const names = [...REASONINGS.keys()]
-  return presentOf(record, names) === undefined ? undefined : lacks("reasoning", record, names)
-}
-
-const whole: Reader = (record) => {
-  for (const name of ANSWERS) {
-    const answer = textOf(at(record, name))
-    const found = answer === undefined ? undefined : split(answer, name)
-    if (found !== undefined && !lacksReasoning(found)) return found
+/** Chooses among several answers. */
+const choose = (candidates: ReadonlyArray<Generation>, generations: Generations): ReadonlyArray<Found> => {
+  if (generations === "all") {
+    return candidates.map(({ number, read, incomplete }) => ({
+      ...(incomplete === undefined ? read() : { answer: incomplete }),
+      number
+    }))
   }
-  return undefined
+  const complete = candidates.filter(({ incomplete }) => incomplete === undefined)
+  const [first] = [...complete, ...candidates]
+  if (first === undefined) return []
+  if (generations === "first") return [first.read()]
+  for (const check of first.checks.keys()) {
+    const correct = complete.find(({ checks }) => checks[check])
+    if (correct !== undefined) return [correct.read()]
+  }
+  const detail = `None of ${candidates.length} answers is complete and said to be correct`
+  return [{ answer: Rejection.make("no-correct-answer", detail) }]
 }
 
-const READERS: ReadonlyArray<Reader> = [generations, conversation, separate, whole]
-
-const detect: Reader = (record) => {
-  let first: Rejection.Rejection | undefined
-  for (const reader of READERS) {
-    const found = reader(record)
-    if (found !== undefined && !lacksReasoning(found)) return found
-    first ??= found
+const openr1: Reader = {
+  columns: (generations) => [
+    ...OPENR1,
+    "finish_reasons",
+    ...(generations === "correct" ? ["correctness_math_verify", "correctness_llama"] : [])
+  ],
+  questions: QUESTIONS,
+  find: (record, generations) => {
+    // The lists need not be as long as that of the answers.
+    const say = (column: string, index: number): unknown => listOf(record, column)[index]
+    const incomplete = (index: number): Rejection.Rejection | undefined => {
+      if (say("is_reasoning_complete", index) === false) {
+        return Rejection.make("unclosed-reasoning", `The column "is_reasoning_complete.${index}" is false`)
+      }
+      return say("finish_reasons", index) === "length"
+        ? Rejection.make("no-conclusion", `The answer is cut short: the column "finish_reasons.${index}" is "length"`)
+        : undefined
+    }
+    const candidates = listOf(record, "generations").flatMap((value, index): ReadonlyArray<Generation> => {
+      const text = textOf(value)
+      return text === undefined ? [] : [{
+        number: index + 1,
+        read: () => split(text, `generations.${index}`),
+        incomplete: incomplete(index),
+        checks: ["correctness_math_verify", "correctness_llama"].map((check) => say(check, index) === true)
+      }]
+    })
+    return choose(candidates, generations)
   }
-  return first
+}
+
+const s1k: Reader = {
+  columns: (generations) => [
+    ...TRAJECTORIES.flatMap(({ reasoning, conclusion, grade }) => [
+      ...[reasoning, conclusion],
+      ...(generations === "correct" && grade !== undefined ? [grade] : [])
+    ]),
+    "solution"
+  ],
+  questions: QUESTIONS,
+  find: (record, generations) => {
+    const candidates = TRAJECTORIES.filter(({ reasoning }) => textOf(at(record, reasoning)) !== undefined)
+    const reference = wordOf(at(record, "solution"))
+    return choose(
+      candidates.map(({ reasoning, conclusion, grade }, index) => ({
+        number: index + 1,
+        read: () => ({ ...pair(record, reasoning, [conclusion]), reference }),
+        checks: [grade !== undefined && textOf(at(record, grade)) === "Yes"]
+      })),
+      generations
+    )
+  }
+}
+
+const limo: Reader = {
+  columns: () => LIMO,
+  questions: ["question"],
+  find: (record) => {
+    const tagged = whole(record, ["solution", "answer"])
+    const reasoning = textOf(at(record, "solution"))
+    if (tagged.length > 0 || reasoning === undefined) return tagged
+    const conclusion = wordOf(at(record, "answer"))
+    return [{ answer: conclusion === undefined ? lacks("conclusion", record, ["answer"]) : { reasoning, conclusion } }]
+  }
+}
+
+const nemotron: Reader = {
+  columns: () => ["messages", "output", "reasoning"],
+  questions: QUESTIONS,
+  find: (record) => {
+    if (isOff(record)) return [{ answer: lacks("reasoning", record, ["reasoning"]) }]
+    const found = converse(record, ["messages"])
+    return found.length > 0 ? found : whole(record, ["output"])
+  }
+}
+
+const conversation = (names: ReadonlyArray<string>): Reader => ({
+  columns: () => names,
+  questions: [],
+  find: (record) => converse(record, names)
+})
+
+const pairing = (reasoning: string, conclusion: string): Reader => ({
+  columns: () => [reasoning, conclusion],
+  questions: QUESTIONS,
+  find: (record) => textOf(at(record, reasoning)) === undefined ? [] : [pair(record, reasoning, [conclusion])]
+})
+
+const inColumns: Reader = {
+  columns: () => [...REASONINGS.keys(), ...[...REASONINGS.values()].flat(), ...ANSWERS],
+  questions: [...QUESTIONS, ...CONVERSATIONS],
+  find: (record) => {
+    const separate = apart(record)
+    if (separate.some(({ answer }) => !lacksReasoning(answer))) return separate
+    const found = whole(record, ANSWERS)
+    return found.length > 0 ? found : separate
+  }
 }
 
 /** Reads the answer where the caller names a column of it. */
-const named = (record: object, { reasoning, conclusion }: Options): Found | Rejection.Rejection => {
-  if (conclusion !== undefined && firstOf(record, [conclusion]) === undefined) {
-    return lacks("conclusion", record, [conclusion])
+const named = ({ reasoning, conclusion }: Options): Reader => ({
+  columns: () => [
+    ...(reasoning === undefined ? REASONINGS.keys() : []),
+    ...(conclusion === undefined ? conclusionsOf(reasoning!) : [])
+  ],
+  questions: [...QUESTIONS, ...CONVERSATIONS],
+  find: (record) => {
+    if (conclusion !== undefined && firstOf(record, [conclusion]) === undefined) {
+      return [{ answer: lacks("conclusion", record, [conclusion]) }]
+    }
+    if (reasoning !== undefined && firstOf(record, [reasoning]) === undefined) {
+      return [{ answer: lacks("reasoning", record, [reasoning]) }]
+    }
+    const name = reasoning ?? reasoningOf(record)
+    return [
+      name === undefined || name === conclusion
+        ? split(textOf(at(record, conclusion!))!, conclusion!)
+        : pair(record, name, conclusion === undefined ? conclusionsOf(name) : [conclusion])
+    ]
   }
-  if (reasoning !== undefined && firstOf(record, [reasoning]) === undefined) {
-    return lacks("reasoning", record, [reasoning])
+})
+
+/** The readers that are tried, first to last, by what the columns hold. */
+const DETECTED: ReadonlyArray<Reader> = [openr1, conversation(CONVERSATIONS), s1k, inColumns]
+
+const detected: Reader = {
+  columns: (generations) => DETECTED.flatMap(({ columns }) => columns(generations)),
+  questions: [...QUESTIONS, ...CONVERSATIONS],
+  find: (record, generations) => {
+    if (isOff(record)) return [{ answer: lacks("reasoning", record, ["reasoning"]) }]
+    let first: ReadonlyArray<Found> = []
+    for (const reader of DETECTED) {
+      const found = reader.find(record, generations)
+      if (found.some(({ answer }) => !lacksReasoning(answer))) return found
+      if (first.length === 0) first = found
+    }
+    return first
   }
-  const name = reasoning ?? reasoningOf(record)
-  return name === undefined || name === conclusion
-    ? split(textOf(at(record, conclusion!))!, conclusion!)
-    : pair(record, name, conclusion === undefined ? conclusionsOf(name) : [conclusion])
 }
 
-const find = (
+const messages = conversation(["messages"])
+const conversations = conversation(["conversations"])
+
+const READERS: { readonly [name in ReaderName]: Reader } = {
+  openr1,
+  openthoughts: conversations,
+  "openthoughts-metadata": pairing("deepseek_reasoning", "deepseek_solution"),
+  "bespoke-stratos": conversations,
+  s1k,
+  limo,
+  "am-deepseek-r1": messages,
+  "mixture-of-thoughts": messages,
+  nemotron,
+  "chinese-r1": pairing("reasoning_content", "content"),
+  messages,
+  conversations,
+  columns: inColumns
+}
+
+/** The names of all readers. */
+// SAFETY: the object has these keys and no others.
+export const readers: ReadonlyArray<ReaderName> = Object.keys(READERS) as ReadonlyArray<ReaderName>
+
+/** The reader that the caller named, or that the names of the columns call for. */
+const readerOf = (names: ReadonlyArray<string>, options: Options): Reader => {
+  const { reader, reasoning, conclusion } = options
+  if (reasoning !== undefined || conclusion !== undefined) return named(options)
+  if (reader === undefined) return isOpenR1(names) ? openr1 : isLimo(names) ? limo : detected
+  if (!Object.hasOwn(READERS, reader)) throw new RangeError(`Cannot read: there is no reader ${JSON.stringify(reader)}`)
+  return READERS[reader]
+}
+
+/** The columns of OpenR1 among those that tell. */
+const OF_OPENR1 = [...openr1.columns("correct"), "solution", "answer", "messages"]
+
+/** Columns of which any may hold a question or an answer. */
+const TELLING: ReadonlySet<string> = new Set([...detected.columns("correct"), ...detected.questions])
+
+const isOpenR1 = (names: ReadonlyArray<string>): boolean =>
+  OPENR1.every((name) => names.includes(name)) &&
+  names.every((name) => OF_OPENR1.includes(name) || !TELLING.has(name))
+
+const isLimo = (names: ReadonlyArray<string>): boolean =>
+  LIMO.every((name) => names.includes(name)) && names.every((name) => LIMO.includes(name) || IDS.includes(name))
+
+/** Makes a sample of an answer, or says why there is none. */
+const finish = (
   record: object,
-  options: Options
-): Pick<Sample.Sample, "question" | "reasoning" | "conclusion"> | Rejection.Rejection => {
-  const isNamed = options.reasoning !== undefined || options.conclusion !== undefined
-  const found = (isNamed ? named(record, options) : detect(record)) ?? Rejection.make(
-    "no-reasoning",
-    `No column holds reasoning, and no answer has think tags: ${columnsOf(record)}`
-  )
-  const question = options.question !== undefined
-    ? questionAt(record, options.question) ?? lacks("question", record, [options.question])
-    : (Rejection.isRejection(found) ? undefined : found.question) ?? questionOf(record)
-  if (options.question !== undefined && Rejection.isRejection(question)) return question
-  if (Rejection.isRejection(found)) {
-    const isUnknown = !isNamed && lacksReasoning(found) && Rejection.isRejection(question)
-    return isUnknown ? Rejection.make("unknown-shape", `The record is of no known shape: ${columnsOf(record)}`) : found
+  reader: Reader,
+  { answer, column, question: own, reference: known, number }: Found,
+  { question, reference, place = {} }: Options
+): Result.Result<Sample.Sample, Rejection.Rejection> => {
+  const name = idOf(record)
+  const suffix = number === undefined ? "" : `/${number}`
+  const reject = (rejection: Rejection.Rejection): Result.Result<never, Rejection.Rejection> => {
+    const id = name ?? place.id
+    return Result.fail({ ...rejection, ...place, ...(id !== undefined && { id: `${id}${suffix}` }) })
   }
-  if (Rejection.isRejection(question)) return question
-  if (isBlank(found.answer.conclusion)) return Rejection.make("no-conclusion", "Nothing follows the reasoning")
-  return { question, ...found.answer }
+  const asked = question !== undefined
+    ? questionAt(record, question) ?? lacks("question", record, [question])
+    : own ?? questionOf(record, reader.questions)
+  if (question !== undefined && Rejection.isRejection(asked)) return reject(asked)
+  if (Rejection.isRejection(answer)) {
+    const isUnknown = reader === detected && lacksReasoning(answer) && Rejection.isRejection(asked)
+    return reject(
+      isUnknown ? Rejection.make("unknown-shape", `The record is of no known shape: ${columnsOf(record)}`) : answer
+    )
+  }
+  if (Rejection.isRejection(asked)) return reject(asked)
+  if (isBlank(answer.conclusion)) return reject(Rejection.make("no-conclusion", "Nothing follows the reasoning"))
+  const { file, line } = place
+  const right = reference !== undefined
+    ? wordOf(at(record, reference))
+    : known ?? REFERENCES.filter((name) => name !== column).map((name) => wordOf(at(record, name))).find(isText)
+  return Result.succeed({
+    id: `${name ?? place.id ?? makeId(answer, place)}${suffix}`,
+    question: asked,
+    reasoning: answer.reasoning,
+    conclusion: answer.conclusion,
+    ...(right !== undefined && { reference: right }),
+    ...(file !== undefined && line !== undefined && { origin: { file, line } })
+  })
+}
+
+/** Finds the last answer of a conversation in the first of the columns that holds one. */
+const converse = (record: object, names: ReadonlyArray<string>): ReadonlyArray<Found> => {
+  const column = names.find((name) => isTurns(at(record, name)))
+  const turns = column === undefined ? undefined : readTurns(record, column)
+  if (turns === undefined) return []
+  if (Rejection.isRejection(turns)) return [{ answer: turns }]
+  const last = turns.findLastIndex(({ message }) => message.role === "assistant")
+  const turn = turns[last]
+  if (turn === undefined) return []
+  const beside = firstOf(turn.source, REASONINGS_OF_MESSAGES)
+  const { answer } = beside === undefined
+    ? split(turn.message.content, column!)
+    : pair(turn.source, beside, CONCLUSIONS_OF_MESSAGES)
+  const before = turns.slice(0, last)
+  const reference = [turn, ...before.toReversed()].map(({ source }) => wordOf(at(source, "info.reference_answer")))
+    .find(isText)
+  return [{ answer, question: ask(record, before.map(({ message }) => message)), reference }]
+}
+
+/** Finds reasoning and conclusion in columns of their own. */
+const apart = (record: object): ReadonlyArray<Found> => {
+  const name = reasoningOf(record)
+  if (name !== undefined) return [pair(record, name, conclusionsOf(name))]
+  const names = [...REASONINGS.keys()]
+  return names.some((name) => at(record, name) !== undefined) ? [{ answer: lacks("reasoning", record, names) }] : []
+}
+
+/** Finds a whole answer in the first of the columns that holds one. */
+const whole = (record: object, names: ReadonlyArray<string>): ReadonlyArray<Found> => {
+  for (const name of names) {
+    const text = textOf(at(record, name))
+    const found = text === undefined ? undefined : split(text, name)
+    if (found !== undefined && !lacksReasoning(found.answer)) return [found]
+  }
+  return []
 }
 
 /** Pairs the reasoning of one column with the conclusion of another, unless one of them is the whole answer. */
-const pair = (
-  record: object,
-  reasoningColumn: string,
-  conclusionColumns: ReadonlyArray<string>
-): Found | Rejection.Rejection => {
-  const conclusionColumn = presentOf(record, conclusionColumns)
-  const conclusion = conclusionColumn === undefined ? undefined : textOf(at(record, conclusionColumn))
-  if (conclusion !== undefined && Sample.isTagged(conclusion)) return split(conclusion, conclusionColumn!)
+const pair = (record: object, reasoningColumn: string, conclusionColumns: ReadonlyArray<string>): Found => {
+  const column = presentOf(record, conclusionColumns)
+  const conclusion = column === undefined ? undefined : textOf(at(record, column))
+  if (conclusion !== undefined && Sample.isTagged(conclusion)) return split(conclusion, column!)
   let reasoning = textOf(at(record, reasoningColumn))!
   if (Sample.isTagged(reasoning)) {
     const found = split(reasoning, reasoningColumn)
-    if (Rejection.isRejection(found) || !isBlank(found.answer.conclusion)) return found
+    if (Rejection.isRejection(found.answer) || !isBlank(found.answer.conclusion)) return found
     reasoning = found.answer.reasoning
   }
   return conclusion === undefined
-    ? lacks("conclusion", record, conclusionColumns)
-    : { answer: { reasoning, conclusion } }
+    ? { answer: lacks("conclusion", record, conclusionColumns) }
+    : { answer: { reasoning, conclusion }, column: column! }
 }
 
 /** Takes the whole answer of a column apart. */
-const split = (text: string, column: string): Found | Rejection.Rejection => {
+const split = (text: string, column: string): Found => {
   const answer = Sample.split(text)
-  return Rejection.isRejection(answer)
-    ? { ...answer, detail: `${answer.detail} (column ${JSON.stringify(column)})` }
-    : { answer }
+  return {
+    answer: Rejection.isRejection(answer)
+      ? { ...answer, detail: `${answer.detail} (column ${JSON.stringify(column)})` }
+      : answer,
+    column
+  }
 }
 
-const questionOf = (record: object): Sample.Question | Rejection.Rejection => {
+const questionOf = (record: object, names: ReadonlyArray<string>): Sample.Question | Rejection.Rejection => {
   const instruction = textOf(at(record, "instruction"))
   const input = textOf(at(record, "input"))
-  for (const name of [...QUESTIONS, ...CONVERSATIONS]) {
+  for (const name of names) {
     const question = name === "instruction" && instruction !== undefined && input !== undefined
       ? ask(record, [{ role: "user", content: `${instruction}\n${input}` }])
       : questionAt(record, name)
@@ -255,10 +550,14 @@ const questionOf = (record: object): Sample.Question | Rejection.Rejection => {
   return lacks("question", record, QUESTIONS)
 }
 
-/** The question in a column: a text, or the messages before the last answer; undefined where there is neither. */
+/** The question in a column: a text, or the messages up to the user's last; undefined where there is neither. */
 const questionAt = (record: object, column: string): Sample.Question | Rejection.Rejection | undefined => {
   const turns = readTurns(record, column)
-  if (turns !== undefined) return Rejection.isRejection(turns) ? turns : ask(record, turns.before)
+  if (Rejection.isRejection(turns)) return turns
+  const messages = turns?.map(({ message }) => message)
+  if (messages !== undefined) {
+    return ask(record, messages.slice(0, messages.findLastIndex(({ role }) => role === "user") + 1))
+  }
   const content = textOf(at(record, column))
   return content === undefined ? undefined : ask(record, [{ role: "user", content }])
 }
@@ -283,21 +582,14 @@ interface Turn {
   readonly source: object
 }
 
-interface Turns {
-  /** The messages before the last answer, or all where there is none. */
-  readonly before: ReadonlyArray<Sample.Message>
-  /** The last answer. */
-  readonly answer: Turn | undefined
-}
-
 /** Reads the conversation in a column; undefined where there is none. */
-const readTurns = (record: object, column: string): Turns | Rejection.Rejection | undefined => {
+const readTurns = (record: object, column: string): ReadonlyArray<Turn> | Rejection.Rejection | undefined => {
   const sources = at(record, column)
   if (!isTurns(sources)) return undefined
   const turns: Array<Turn> = []
   for (const [index, source] of sources.entries()) {
     // A turn may be a message, or an object with the user's and the assistant's at once.
-    const both = ["user", "assistant"].filter((key) => at(source, key) !== undefined)
+    const both = ["user", "assistant"].filter((key) => isThere(at(source, key)))
     const messages = both.length > 0
       ? both.map((key) => [key, at(source, key)])
       : [[at(source, "role") ?? at(source, "from"), at(source, "content") ?? at(source, "value") ?? ""]]
@@ -311,15 +603,14 @@ const readTurns = (record: object, column: string): Turns | Rejection.Rejection 
       turns.push({ message: { role, content }, source })
     }
   }
-  const last = turns.findLastIndex(({ message }) => message.role === "assistant")
-  return { before: turns.slice(0, last < 0 ? undefined : last).map(({ message }) => message), answer: turns[last] }
+  return turns
 }
 
 const isTurns = (value: unknown): value is ReadonlyArray<object> =>
   Array.isArray(value) && value.length > 0 && value.every(isObject)
 
 const lacks = (part: Part, record: object, names: ReadonlyArray<string>): Rejection.Rejection => {
-  const present = presentOf(record, names)
+  const present = names.find((name) => at(record, name) !== undefined)
   const missing = names.length === 1 ? `The column ${JSON.stringify(names[0])} is missing` : `No column holds a ${part}`
   return Rejection.make(
     `no-${part}`,
@@ -329,10 +620,11 @@ const lacks = (part: Part, record: object, names: ReadonlyArray<string>): Reject
   )
 }
 
-const lacksReasoning = (
-  found: Found | Rejection.Rejection
-): found is Rejection.Rejection & { readonly reason: "no-reasoning" } =>
-  Rejection.isRejection(found) && found.reason === "no-reasoning"
+const lacksReasoning = (answer: Found["answer"]): boolean =>
+  Rejection.isRejection(answer) && answer.reason === "no-reasoning"
+
+/** Tells whether a record says that its model did not reason, whatever empty tags the answer has. */
+const isOff = (record: object): boolean => textOf(at(record, "reasoning")) === "off"
 
 const idOf = (record: object): string | undefined =>
   IDS.map((name) => at(record, name)).filter((id) => ["string", "number", "bigint"].includes(typeof id)).map(String)
@@ -366,9 +658,9 @@ const reasoningOf = (record: object): string | undefined =>
 
 const conclusionsOf = (reasoning: string): ReadonlyArray<string> => REASONINGS.get(reasoning) ?? CONCLUSIONS
 
-/** The first of the columns that is there. */
+/** The first of the columns that is there; one that is null is not. */
 const presentOf = (record: object, names: ReadonlyArray<string>): string | undefined =>
-  names.find((name) => at(record, name) !== undefined)
+  names.find((name) => isThere(at(record, name)))
 
 /** The first of the columns that holds text. */
 const firstOf = (record: object, names: ReadonlyArray<string>): string | undefined =>
@@ -379,6 +671,19 @@ const textOf = (value: unknown): string | undefined => {
   const text: unknown = Array.isArray(value) ? value[0] : value
   return typeof text === "string" && !isBlank(text) ? text : undefined
 }
+
+/** The text of a value that may be a number. */
+const wordOf = (value: unknown): string | undefined =>
+  typeof value === "number" || typeof value === "bigint" ? String(value) : textOf(value)
+
+const listOf = (record: object, column: string): ReadonlyArray<unknown> => {
+  const list = at(record, column)
+  return Array.isArray(list) ? list : []
+}
+
+const isThere = (value: unknown): boolean => value !== undefined && value !== null
+
+const isText = (text: string | undefined): text is string => text !== undefined
 
 const isBlank = (text: string): boolean => !/\S/.test(text)
 

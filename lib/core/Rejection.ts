@@ -16,8 +16,10 @@ export type Reason =
   | "no-reasoning"
   | "unclosed-reasoning"
   | "no-conclusion"
+  | "no-correct-answer"
   // the text
   | "tag-in-source"
+  | "template-refused"
   // the summaries
   | "request-refused"
   | "request-failed"

@@ -11,144 +11,367 @@ interface Parts {
   readonly question: string
   readonly reasoning: string
   readonly conclusion: string
+  readonly reference: string
 }
 
-/** How datasets publish the same three texts. */
-const shapes: { readonly [name: string]: (parts: Parts) => object } = {
-  OpenR1: ({ question, reasoning, conclusion }) => ({
-    problem: question,
-    solution: "A person's.",
-    answer: "42",
-    uuid: "7",
-    is_reasoning_complete: [false, true],
-    generations: ["<think>Too long", `<think>${reasoning}</think>${conclusion}`],
-    finish_reasons: null,
-    messages: [{ content: question, role: "user" }, { content: "<think>Another.</think>One", role: "assistant" }]
-  }),
-  "OpenR1 without generations": ({ question, reasoning, conclusion }) => ({
-    problem: "The same, with a prefix.",
-    solution: "A person's.",
-    answer: "42",
-    messages: [
-      { content: question, role: "user" },
-      { content: `<think>${reasoning}</think>${conclusion}`, role: "assistant" }
-    ]
-  }),
-  OpenThoughts: ({ question, reasoning, conclusion }) => ({
-    system: "",
-    conversations: [
-      { from: "user", value: question },
-      {
-        from: "assistant",
-        value: `<|begin_of_thought|>${reasoning}<|end_of_thought|>` +
-          `<|begin_of_solution|>${conclusion}<|end_of_solution|>`
-      }
-    ]
-  }),
-  "OpenThoughts' metadata": ({ question, reasoning, conclusion }) => ({
-    problem: question,
-    deepseek_reasoning: reasoning,
-    deepseek_solution: conclusion,
-    ground_truth_solution: "A person's.",
-    domain: "math",
-    test_cases: null
-  }),
-  "OpenThoughts3": ({ question, reasoning, conclusion }) => ({
-    difficulty: 7,
-    source: "somewhere",
-    conversations: [
-      { from: "human", value: question },
-      { from: "gpt", value: `<think>${reasoning}</think>${conclusion}` }
-    ]
-  }),
-  "s1K-1.1": ({ question, reasoning, conclusion }) => ({
-    solution: "A person's.",
-    question,
-    cot_type: "math",
-    gemini_thinking_trajectory: "Gemini's.",
-    gemini_attempt: "Gemini's.",
-    deepseek_thinking_trajectory: reasoning,
-    deepseek_attempt: conclusion
-  }),
-  "s1K, whose columns are lists": ({ question, reasoning, conclusion }) => ({
-    solution: "A person's.",
-    question,
-    thinking_trajectories: [reasoning, "Another."],
-    attempt: conclusion
-  }),
-  "AM-DeepSeek-R1": ({ question, reasoning, conclusion }) => ({
-    messages: [
-      { role: "user", content: question, info: { source: "x", think_content: null, answer_content: null } },
-      {
-        role: "assistant",
-        content: `<think>${reasoning}</think><answer>${conclusion}</answer>`,
-        info: { source: null, think_content: reasoning, answer_content: conclusion }
-      }
-    ]
-  }),
-  "AM-DeepSeek-R1 without content": ({ question, reasoning, conclusion }) => ({
-    messages: [
-      { role: "user", content: question },
-      { role: "assistant", info: { think_content: reasoning, answer_content: conclusion } }
-    ]
-  }),
-  "reasoning beside a message": ({ question, reasoning, conclusion }) => ({
-    messages: [
-      { role: "system", content: " " },
-      { role: "user", content: question },
-      { role: "assistant", reasoning_content: reasoning, content: conclusion }
-    ]
-  }),
-  "Llama-Nemotron": ({ question, reasoning, conclusion }) => ({
-    input: [{ role: "user", content: question }],
-    output: `<think>${reasoning}</think>${conclusion}`,
-    reasoning: "on",
-    system_prompt: ""
-  }),
-  "Chinese-R1": ({ question, reasoning, conclusion }) => ({
-    input: question,
-    reasoning_content: reasoning,
-    content: conclusion,
-    score: 9
-  }),
-  "Chinese-R1 for training": ({ question, reasoning, conclusion }) => ({
-    instruction: question,
-    input: "",
-    output: `<think>${reasoning}</think>${conclusion}`
-  }),
-  Innerthought: ({ question, reasoning, conclusion }) => ({
-    conversations: [{ user: question, inner_thought: reasoning, assistant: conclusion }]
-  }),
-  "thought process": ({ question, reasoning, conclusion }) => ({
-    question,
-    thought_process: reasoning,
-    answer: conclusion
-  }),
-  "thinking and output": ({ question, reasoning, conclusion }) => ({
-    problem: question,
-    thinking: reasoning,
-    output: conclusion
-  }),
-  "thinking left in the output": ({ question, reasoning, conclusion }) => ({
-    problem: question,
-    thinking: null,
-    output: `<think>${reasoning}</think>${conclusion}`
-  }),
-  "reasoning in its wrapping": ({ question, reasoning, conclusion }) => ({
-    question,
-    reasoning: `\n<think>${reasoning}</think>\n`,
-    solution: conclusion,
-    answer: "42"
-  }),
-  "Marco-o1": ({ question, reasoning, conclusion }) => ({
-    instruction: question,
-    response: `<Thought>${reasoning}</Thought><Output>${conclusion}</Output>`
-  }),
-  "a tag that the prompt held": ({ question, reasoning, conclusion }) => ({
-    problem: question,
-    answer: "42",
-    full_response: `${reasoning}</think>${conclusion}`
-  })
+/** How a dataset publishes the same texts. */
+interface Shape {
+  readonly record: (parts: Parts) => object
+  /** The readers that read it as well as detection does. */
+  readonly readers: ReadonlyArray<Record.ReaderName>
+  /** Whether it has no right answer, or has the conclusion for one. */
+  readonly reference?: "none" | "conclusion"
+}
+
+const shapes: { readonly [name: string]: Shape } = {
+  "OpenR1-Math-220k": {
+    readers: ["openr1"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      problem: question,
+      solution: "A person's.",
+      answer: reference,
+      problem_type: "Algebra",
+      question_type: "math-word-problem",
+      source: "olympiads",
+      uuid: "7",
+      is_reasoning_complete: [false, true],
+      generations: ["<think>Too long", `<think>${reasoning}</think>${conclusion}`],
+      correctness_math_verify: [false, true],
+      correctness_llama: null,
+      finish_reasons: null,
+      correctness_count: 1n,
+      messages: [
+        { content: `With a prefix: ${question}`, role: "user" },
+        { content: "<think>Another.</think>One", role: "assistant" }
+      ]
+    })
+  },
+  "OpenR1 without generations": {
+    readers: ["messages"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      problem: "The same, with a prefix.",
+      solution: "A person's.",
+      answer: reference,
+      messages: [
+        { content: question, role: "user" },
+        { content: `<think>${reasoning}</think>${conclusion}`, role: "assistant" }
+      ]
+    })
+  },
+  "OpenThoughts-114k": {
+    readers: ["openthoughts", "conversations"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      system: "",
+      conversations: [
+        { from: "user", value: question },
+        {
+          from: "assistant",
+          value: `<|begin_of_thought|>${reasoning}<|end_of_thought|>` +
+            `<|begin_of_solution|>${conclusion}<|end_of_solution|>`
+        }
+      ]
+    })
+  },
+  "Bespoke-Stratos-17k": {
+    readers: ["bespoke-stratos", "conversations"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      system: null,
+      conversations: [
+        { from: "user", value: question },
+        {
+          from: "assistant",
+          value: `<|begin_of_thought|>${reasoning}<|end_of_thought|>` +
+            `<|begin_of_solution|>${conclusion}<|end_of_solution|>`
+        }
+      ]
+    })
+  },
+  "OpenThoughts-114k's metadata": {
+    readers: ["openthoughts-metadata", "columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      problem: question,
+      deepseek_reasoning: reasoning,
+      deepseek_solution: conclusion,
+      ground_truth_solution: reference,
+      domain: "math",
+      source: "numina_math",
+      test_cases: null,
+      starter_code: null
+    })
+  },
+  "OpenThoughts2-1M": {
+    readers: ["openthoughts", "conversations"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      conversations: [
+        { from: "user", value: question },
+        { from: "assistant", value: `<think>${reasoning}</think>${conclusion}` }
+      ],
+      question: "The same.",
+      source: "somewhere",
+      id: 7n
+    })
+  },
+  "OpenThoughts2-1M in a mix": {
+    readers: ["openthoughts", "conversations"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      _domain: "math",
+      system: null,
+      problem: "The same.",
+      reasoning: "The same.",
+      deepseek_solution: "The same.",
+      question: "The same.",
+      source: "somewhere",
+      id: 7n,
+      extracted_instruction: null,
+      conversations: [
+        { from: "user", value: question },
+        { from: "assistant", value: `<think>${reasoning}</think>${conclusion}` }
+      ]
+    })
+  },
+  "OpenThoughts3-1.2M": {
+    readers: ["openthoughts", "conversations"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      difficulty: 7n,
+      source: "somewhere",
+      domain: "math",
+      conversations: [
+        { from: "human", value: question },
+        { from: "gpt", value: `<think>${reasoning}</think>${conclusion}` }
+      ]
+    })
+  },
+  "s1K-1.1": {
+    readers: ["s1k", "columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      solution: reference,
+      question,
+      cot_type: "math",
+      source_type: "somewhere",
+      metadata: "{}",
+      gemini_thinking_trajectory: "Gemini's.",
+      gemini_attempt: "Gemini's.",
+      deepseek_thinking_trajectory: reasoning,
+      deepseek_attempt: conclusion,
+      gemini_grade: "No",
+      gemini_grade_reason: "It is wrong.",
+      deepseek_grade: "Yes",
+      deepseek_grade_reason: "It is right."
+    })
+  },
+  "s1K-1.1, whose columns are lists": {
+    readers: ["s1k", "columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      solution: reference,
+      question,
+      gemini_thinking_trajectory: ["Gemini's."],
+      gemini_attempt: "Gemini's.",
+      deepseek_thinking_trajectory: [reasoning],
+      deepseek_attempt: [conclusion]
+    })
+  },
+  "s1K, whose trajectories are a list": {
+    readers: ["s1k", "columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      solution: reference,
+      question,
+      cot_type: "math",
+      cot: null,
+      thinking_trajectories: [reasoning, "Another."],
+      attempt: conclusion
+    })
+  },
+  LIMO: {
+    readers: ["limo"],
+    reference: "conclusion",
+    record: ({ question, reasoning, conclusion }) => ({ question, solution: reasoning, answer: conclusion })
+  },
+  "AM-DeepSeek-R1-Distilled": {
+    readers: ["am-deepseek-r1", "messages"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      messages: [
+        {
+          role: "user",
+          content: question,
+          info: { source: "x", reference_answer: reference, test_case: null, think_content: null, answer_content: null }
+        },
+        {
+          role: "assistant",
+          content: `<think>${reasoning}</think><answer>${conclusion}</answer>`,
+          info: {
+            source: null,
+            reference_answer: null,
+            test_case: null,
+            think_content: reasoning,
+            answer_content: conclusion
+          }
+        }
+      ]
+    })
+  },
+  "AM-DeepSeek-R1-Distilled without content": {
+    readers: ["am-deepseek-r1", "messages"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      messages: [
+        { role: "user", content: question, info: null },
+        { role: "assistant", content: null, info: { think_content: reasoning, answer_content: conclusion } }
+      ]
+    })
+  },
+  "Mixture-of-Thoughts": {
+    readers: ["mixture-of-thoughts", "messages"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      messages: [
+        { content: question, role: "user" },
+        { content: `<think>${reasoning}</think>${conclusion}`, role: "assistant" }
+      ],
+      num_tokens: 512n,
+      source: "somewhere"
+    })
+  },
+  "reasoning beside a message": {
+    readers: ["messages"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      messages: [
+        { role: "system", content: " " },
+        { role: "user", content: question },
+        { role: "assistant", reasoning_content: reasoning, content: conclusion }
+      ]
+    })
+  },
+  "Llama-Nemotron-Post-Training": {
+    readers: ["nemotron", "columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      input: [{ role: "user", content: question }],
+      output: `<think>${reasoning}</think>${conclusion}`,
+      category: "math",
+      license: "cc-by-4.0",
+      reasoning: "on",
+      generator: "DeepSeek-R1",
+      used_in_training: "Nano",
+      version: "v1.1",
+      system_prompt: ""
+    })
+  },
+  "Llama-Nemotron-Post-Training with a text for input": {
+    readers: ["nemotron", "columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      input: question,
+      output: `<think>${reasoning}</think>${conclusion}`,
+      reasoning: "on",
+      system_prompt: null
+    })
+  },
+  "Nemotron-Post-Training-v1": {
+    readers: ["nemotron", "messages"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      uuid: "7",
+      license: "CC BY 4.0",
+      generator: "DeepSeek-R1",
+      version: "v1",
+      category: "math",
+      reasoning: "on",
+      messages: [
+        { role: "user", content: question, tool_calls: [] },
+        { role: "assistant", content: `<think>${reasoning}</think>${conclusion}`, tool_calls: [] }
+      ],
+      metadata: "{}"
+    })
+  },
+  "Chinese-DeepSeek-R1-Distill": {
+    readers: ["chinese-r1", "columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      input: question,
+      reasoning_content: reasoning,
+      content: conclusion,
+      repo_name: "somewhere",
+      score: 9n
+    })
+  },
+  "Chinese-DeepSeek-R1-Distill for training": {
+    readers: ["columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      instruction: question,
+      input: "",
+      output: `<think>${reasoning}</think>${conclusion}`
+    })
+  },
+  "Ultra-Innerthought": {
+    readers: ["conversations"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      id: 7n,
+      conversations: [{ user: question, inner_thought: reasoning, assistant: conclusion }],
+      data_source: "somewhere"
+    })
+  },
+  "thought process": {
+    readers: ["columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      id: 7,
+      question,
+      thought_process: reasoning,
+      answer: conclusion
+    })
+  },
+  "thinking and output": {
+    readers: ["columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      problem: question,
+      thinking: reasoning,
+      output: conclusion,
+      reference_answer: reference,
+      answer: "42"
+    })
+  },
+  "thinking left in the output": {
+    readers: ["columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      problem: question,
+      thinking: null,
+      output: `<think>${reasoning}</think>${conclusion}`
+    })
+  },
+  "reasoning in its wrapping": {
+    readers: ["columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      question,
+      reasoning: `\n<think>${reasoning}</think>\n`,
+      solution: conclusion,
+      answer: reference
+    })
+  },
+  "Marco-o1": {
+    readers: ["columns"],
+    reference: "none",
+    record: ({ question, reasoning, conclusion }) => ({
+      instruction: question,
+      response: `<Thought>${reasoning}</Thought><Output>${conclusion}</Output>`
+    })
+  },
+  "a tag that the prompt held": {
+    readers: ["columns"],
+    record: ({ question, reasoning, conclusion, reference }) => ({
+      problem: question,
+      answer: reference,
+      full_response: `${reasoning}</think>${conclusion}`
+    })
+  }
 }
 
 const text = fc.tuple(
@@ -159,61 +382,222 @@ const text = fc.tuple(
   .map(([before, sentences, after]) => before + sentences.join("\n\n") + after)
   .filter((text) => /\S/.test(text))
 
+const parts = fc.record({ question: text, reasoning: text, conclusion: text, reference: text }, {
+  noNullPrototype: true
+})
+
+const shape = fc.constantFrom(...Object.keys(shapes))
+
 law(
-  "shapes: a record gives back its question, reasoning and conclusion, to the character",
-  fc.tuple(
-    fc.constantFrom(...Object.keys(shapes)),
-    fc.record({ question: text, reasoning: text, conclusion: text }, { noNullPrototype: true })
-  ),
+  "shapes: a record gives back its texts, to the character, detected or by the name of its reader",
+  fc.tuple(shape, parts),
   ([name, parts]) => {
-    const { id: _, ...sample } = readSample(shapes[name]!(parts))
-    assert.deepEqual(sample, parts)
+    const { record, readers, reference } = shapes[name]!
+    const { reference: right, ...expected } = parts
+    for (const reader of [undefined, ...readers]) {
+      const { id: _, ...sample } = readSample(record(parts), reader === undefined ? {} : { reader })
+      // Only its own reader knows that s1K's `solution` is no model's.
+      const isKnown = reference === undefined && !(name.startsWith("s1K") && reader === "columns")
+      const known = reference === "conclusion" ? parts.conclusion : isKnown ? right : undefined
+      assert.deepEqual(sample, { ...expected, ...(known !== undefined && { reference: known }) }, reader)
+    }
   },
   1000
 )
 
-const columns = [
+const names = [
   ...["id", "question", "problem", "instruction", "input", "system", "messages", "conversations", "generations"],
   ...["is_reasoning_complete", "reasoning", "thinking", "reasoning_content", "content", "output", "response", "answer"],
-  ...["role", "from", "value", "info", "think_content", "user", "assistant", "_tag", "__proto__", "0", ""]
+  ...["solution", "deepseek_thinking_trajectory", "deepseek_attempt", "ground_truth", "info.think_content"],
+  ...["role", "from", "value", "info", "think_content", "user", "assistant", "_tag", "__proto__", "0", "", "other"]
 ]
 
 const { value: anything } = fc.letrec<{ value: unknown }>((tie) => ({
   value: fc.oneof(
     { depthSize: "small", withCrossShrink: true },
     fc.constantFrom<unknown>("", " ", "user", "gpt", "system", "Hm.", "<think>a</think>b", "<think>a", "a</think>"),
-    fc.constantFrom<unknown>(null, true, 0, 7n, 1.5, "Rejection", "\ud83d"),
+    fc.constantFrom<unknown>(null, true, false, 0, 7n, 1.5, "Rejection", "\ud83d", "off", "length"),
     fc.array(tie("value"), { maxLength: 3 }),
-    fc.dictionary(fc.constantFrom(...columns), tie("value"), { maxKeys: 6 })
+    fc.dictionary(fc.constantFrom(...names), tie("value"), { maxKeys: 6 })
   )
 }))
 
+const which = fc.constantFrom<Record.Generations>("first", "correct", "all")
+
+const options: fc.Arbitrary<Record.Options> = fc.record({
+  reader: fc.constantFrom(...Record.readers),
+  generations: which,
+  question: fc.constantFrom(...names),
+  reasoning: fc.constantFrom(...names),
+  conclusion: fc.constantFrom(...names),
+  reference: fc.constantFrom(...names)
+}, { requiredKeys: [] })
+
 law(
-  "totality: any value gives a whole sample, or a rejection that says where and why",
-  fc.tuple(
-    anything,
-    fc.dictionary(fc.constantFrom("question", "reasoning", "conclusion"), fc.constantFrom(...columns))
-  ),
-  ([record, named]) => {
+  "totality: any value gives whole samples with ids of their own, or rejections that say where and why",
+  fc.tuple(anything, options),
+  ([record, options]) => {
     const place = { file: "x.jsonl", line: 3 }
-    const read = readOne(record, { ...named, place })
-    if (Rejection.isRejection(read)) {
-      assert.deepEqual([read.file, read.line], [place.file, place.line])
-      assert.ok(/\S/.test(read.detail) && read.detail.length < 1000)
-      return
+    const results = Record.read(record, { ...options, place }).map(Result.merge)
+    assert.ok(results.length > 0 && (results.length === 1 || options.generations === "all"))
+    for (const read of results) {
+      if (Rejection.isRejection(read)) {
+        assert.deepEqual([read.file, read.line], [place.file, place.line])
+        assert.ok(/\S/.test(read.detail) && read.detail.length < 1000)
+        continue
+      }
+      assert.deepEqual(read.origin, place)
+      const { question, reference = "none" } = read
+      const last = typeof question === "string" ? { role: "user", content: question } : question.at(-1)
+      assert.equal(last?.role, "user")
+      for (const part of [read.id, last.content, read.conclusion, reference]) assert.match(part, /\S/)
     }
-    assert.deepEqual(read.origin, place)
-    const { question } = read
-    const last = typeof question === "string" ? { role: "user", content: question } : question.at(-1)
-    assert.equal(last?.role, "user")
-    for (const part of [read.id, last.content, read.conclusion]) assert.match(part, /\S/)
+    const samples = results.filter((read) => !Rejection.isRejection(read))
+    assert.equal(new Set(samples.map(({ id }) => id)).size, samples.length)
   },
   2000
 )
 
-// ---- questions
+// ---- columns
 
 const thought = "<think>Hm.</think>Yes."
+
+/** Columns with what some reader looks for. */
+const telling = {
+  ...{ id: 7n, uuid: "u", level: 5, system: "Be brief.", system_prompt: "Be long." },
+  ...{
+    question: "Is it?",
+    problem: "Which?",
+    input: "What?",
+    instruction: "Do.",
+    prompt: [{ role: "user", content: "?" }]
+  },
+  messages: [{ role: "user", content: "Who?" }, { role: "assistant", content: thought }],
+  conversations: [{ from: "human", value: "When?" }, { from: "gpt", value: "Now." }],
+  generations: [thought, null, "<think>Oh.</think>No.", "<think>Mm.</think>So."],
+  ...{ is_reasoning_complete: [false, true, null], finish_reasons: ["stop", null, "length"] },
+  ...{ correctness_math_verify: [true, null, false, false], correctness_llama: [null, null, null, true] },
+  ...{ gemini_thinking_trajectory: "G.", gemini_attempt: ["G!"], gemini_grade: "Yes", deepseek_grade: "No" },
+  ...{ reasoning: "off", thinking: "Mm.", deepseek_reasoning: "D.", deepseek_solution: "D!", reasoning_content: "C." },
+  ...{ content: "C!", output: thought, response: "So.", solution: "A person's.", answer: 42, ground_truth: "43" },
+  ...{ info: { think_content: "I.", list: ["I!"] }, "info.list": "Dot." }
+}
+
+/** Records of all shapes, some columns of which are missing, null, or another's; and options to read them with. */
+const damaged = shape.chain((name) =>
+  fc.tuple(
+    parts.map((parts) => Object.entries(shapes[name]!.record(parts))),
+    fc.oneof(fc.constant([]), fc.subarray(Object.entries(telling), { maxLength: 8 })),
+    fc.constantFrom([], [["level", 5]], Object.entries(telling)),
+    fc.func(fc.constantFrom("keep", "keep", "keep", "keep", "keep", "drop", "null")),
+    fc.record({
+      reader: fc.constantFrom(...shapes[name]!.readers, ...Record.readers),
+      generations: which,
+      question: fc.constantFrom("problem", "info.list", "prompt"),
+      reasoning: fc.constantFrom("thinking", "generations.0", "info.think_content"),
+      conclusion: fc.constantFrom("response", "generations.0", "info.list.0"),
+      reference: fc.constantFrom("solution", "ground_truth")
+    }),
+    fc.subarray(["reader", "generations", "question", "reasoning", "conclusion", "reference"], { maxLength: 3 })
+  ).map(([own, some, all, fate, options, given]) => {
+    const entries = [...own, ...some, ...all]
+      .filter(([name]) => fate(name) !== "drop")
+      .map(([name, value]): [string, unknown] => [name, fate(name) === "null" ? null : value])
+    const chosen: Record.Options = Object.fromEntries(Object.entries(options).filter(([name]) => given.includes(name)))
+    return [Object.fromEntries(entries), chosen] as const
+  })
+)
+
+/** What must be equal: samples whole, and rejections but for the columns that their details list. */
+const comparable = (record: object, options: Record.Options): ReadonlyArray<unknown> =>
+  Record.read(record, options).map((result) =>
+    Result.isSuccess(result) ? result.success : { ...result.failure, detail: "" }
+  )
+
+const project = (record: object, columns: ReadonlyArray<string>): object =>
+  Object.fromEntries(Object.entries(record).filter(([name]) => columns.includes(name)))
+
+law(
+  "columns: a record without what they leave out is read as the whole record",
+  fc.oneof(
+    { weight: 4, arbitrary: damaged },
+    { weight: 1, arbitrary: fc.tuple(fc.dictionary(fc.constantFrom(...names), anything), options) }
+  ),
+  ([record, options]) => {
+    const available = Object.keys(record)
+    const columns = Record.columns(available, options)
+    assert.deepEqual(columns, available.filter((name) => columns.includes(name)))
+    assert.deepEqual(comparable(project(record, columns), options), comparable(record, options))
+  },
+  5000
+)
+
+law(
+  "null: a column that is null is none, but for the columns by which OpenR1 and LIMO are told",
+  fc.tuple(
+    shape,
+    parts,
+    fc.subarray(["id", "question", "system", "conversation", "thinking", "output", "cot", "response", "reference"]),
+    options
+  ),
+  ([name, parts, absent, options]) => {
+    if (name === "LIMO") return
+    const record = shapes[name]!.record(parts)
+    const nulls = Object.fromEntries(absent.map((name) => [name, null]))
+    assert.deepEqual(comparable({ ...nulls, ...record }, options), comparable(record, options))
+  },
+  1000
+)
+
+test("of a published dataset, the columns that nothing is read from are left out", () => {
+  const texts = { question: "Q", reasoning: "R", conclusion: "C", reference: "A" }
+  const needs = (shape: string, options?: Record.Options): string =>
+    Record.columns(Object.keys(shapes[shape]!.record(texts)), options).join(" ")
+  const openr1 = "problem answer uuid is_reasoning_complete generations finish_reasons"
+  const checked = "problem answer uuid is_reasoning_complete generations correctness_math_verify correctness_llama " +
+    "finish_reasons"
+  for (const reader of [{}, { reader: "openr1" }] as const) {
+    assert.equal(needs("OpenR1-Math-220k", reader), openr1)
+    assert.equal(needs("OpenR1-Math-220k", { ...reader, generations: "all" }), openr1)
+    assert.equal(needs("OpenR1-Math-220k", { ...reader, generations: "correct" }), checked)
+  }
+  assert.equal(needs("OpenR1-Math-220k", { reader: "messages" }), "answer uuid messages")
+  assert.equal(
+    needs("OpenR1-Math-220k", { question: "problem", reasoning: "generations.0", conclusion: "generations.0" }),
+    "problem answer uuid generations"
+  )
+  assert.equal(needs("OpenThoughts-114k"), "system conversations")
+  assert.equal(
+    needs("OpenThoughts-114k's metadata"),
+    "problem deepseek_reasoning deepseek_solution ground_truth_solution"
+  )
+  assert.equal(needs("OpenThoughts2-1M"), "conversations question id")
+  assert.equal(needs("OpenThoughts2-1M", { reader: "openthoughts" }), "conversations id")
+  assert.equal(needs("OpenThoughts2-1M in a mix", { reader: "openthoughts" }), "system id conversations")
+  assert.equal(needs("OpenThoughts3-1.2M"), "conversations")
+  const s1k =
+    "solution question gemini_thinking_trajectory gemini_attempt deepseek_thinking_trajectory deepseek_attempt"
+  assert.equal(needs("s1K-1.1"), s1k)
+  assert.equal(needs("s1K-1.1", { generations: "correct" }), `${s1k} gemini_grade deepseek_grade`)
+  assert.equal(needs("LIMO"), "question solution answer")
+  assert.equal(needs("AM-DeepSeek-R1-Distilled"), "messages")
+  assert.equal(needs("Mixture-of-Thoughts"), "messages")
+  assert.equal(needs("Llama-Nemotron-Post-Training"), "input output reasoning system_prompt")
+  assert.equal(needs("Nemotron-Post-Training-v1"), "uuid reasoning messages")
+  assert.equal(needs("Nemotron-Post-Training-v1", { reader: "messages" }), "uuid messages")
+  assert.equal(needs("Chinese-DeepSeek-R1-Distill"), "input reasoning_content content")
+})
+
+test("columns of no known name are left out, but where others would look like LIMO without them", () => {
+  assert.deepEqual(Record.columns(["a", "b"]), [])
+  assert.deepEqual(Record.columns(["a", "b.c", "b"], { reasoning: "b.c", conclusion: "a.x" }), ["a", "b.c"])
+  assert.deepEqual(Record.columns(["id", "question", "solution", "answer"]), ["id", "question", "solution", "answer"])
+  const human = ["question", "solution", "answer", "level"]
+  assert.deepEqual(Record.columns(human), human)
+  assert.deepEqual(Record.columns(human, { reader: "limo" }), ["question", "solution", "answer"])
+})
+
+// ---- questions
 
 test("a conversation's question is every message before its last answer", () => {
   const messages = [
@@ -249,6 +633,25 @@ test("a column of the system's comes first, unless the conversation has its own 
   assert.deepEqual(questionOf({ system: "Be brief.", messages: [own, user, answer] }), [own, user])
   assert.deepEqual(questionOf({ system: "", messages: [user, answer] }), "Is it?")
   assert.deepEqual(questionOf({ system_prompt: "Be brief.", question: "Is it?", response: thought }), [system, user])
+})
+
+test("keys of a turn that are null are none", () => {
+  const none = { role: null, content: null, from: null, value: null, user: null, inner_thought: null, assistant: null }
+  const record = {
+    conversations: [
+      { ...none, user: "Is it?" },
+      { ...none, role: "assistant", content: "No." },
+      { ...none, from: "human", value: "Really?" },
+      { ...none, inner_thought: "Hm.", assistant: "Yes." }
+    ]
+  }
+  const { question, reasoning, conclusion } = readSample(record)
+  assert.deepEqual(question, [
+    { role: "user", content: "Is it?" },
+    { role: "assistant", content: "No." },
+    { role: "user", content: "Really?" }
+  ])
+  assert.deepEqual([reasoning, conclusion], ["Hm.", "Yes."])
 })
 
 test("an instruction and its input are one question", () => {
@@ -302,6 +705,223 @@ test("reasoning that is only switched on or off is none", () => {
     "no-reasoning",
     /"reasoning" holds no reasoning: "off"/
   )
+})
+
+test("no reasoning is read where it is switched off, whatever tags there are", () => {
+  const output = "<think>\n</think>\nYes."
+  const messages = [{ role: "user", content: "Is it?" }, { role: "assistant", content: output }]
+  for (const reader of [{}, { reader: "nemotron" }] as const) {
+    rejects({ input: "Is it?", reasoning: "off", output }, "no-reasoning", /"reasoning" .*: "off"/, reader)
+    rejects({ uuid: "7", reasoning: "off", messages }, "no-reasoning", /"reasoning" .*: "off"/, reader)
+  }
+})
+
+test("an input of several messages is the question whole", () => {
+  const input = [
+    { role: "user", content: "One?" },
+    { role: "assistant", content: "Yes." },
+    { role: "user", content: "Two?" }
+  ]
+  const record = { input, output: thought, reasoning: "on", system_prompt: "Be brief." }
+  assert.deepEqual(questionOf(record), [{ role: "system", content: "Be brief." }, ...input])
+  assert.deepEqual(readSample(record, { reader: "nemotron" }), readSample(record))
+})
+
+test("LIMO is told by having no other columns", () => {
+  const record = { question: "Is it?", solution: "Hm.", answer: 42 }
+  const { reasoning, conclusion, reference } = readSample({ ...record, id: 7 })
+  assert.deepEqual([reasoning, conclusion, reference], ["Hm.", "42", "42"])
+  rejects({ ...record, level: 5 }, "no-reasoning", /"level"$/)
+  assert.equal(readSample({ ...record, level: 5 }, { reader: "limo" }).reasoning, "Hm.")
+  assert.deepEqual(readSample({ ...record, solution: thought }).conclusion, "Yes.")
+  assert.deepEqual(readSample({ ...record, answer: "Mm.</think>No." }).reasoning, "Mm.")
+  rejects({ ...record, answer: null }, "no-conclusion", /"answer" holds no conclusion: null/)
+  rejects({ ...record, solution: " " }, "no-reasoning", /No column holds reasoning/)
+  rejects({ ...record, question: "" }, "no-question", /"question" holds no question: ""/)
+})
+
+test("a named reader reads nothing else, and one that is not there is a bad option", () => {
+  const messages = [{ role: "user", content: "Which?" }, { role: "assistant", content: "<think>Oh.</think>No." }]
+  const record = { problem: "Is it?", generations: [thought], thinking: "Mm.", output: "So.", messages }
+  assert.equal(readSample(record).reasoning, "Hm.")
+  assert.equal(readSample(record, { reader: "messages" }).question, "Which?")
+  assert.equal(readSample(record, { reader: "columns" }).reasoning, "Mm.")
+  for (const reader of ["s1k", "limo", "conversations", "chinese-r1", "openthoughts-metadata", "nemotron"] as const) {
+    rejects({ ...record, messages: null, output: null }, "no-reasoning", /"messages"$/, { reader })
+  }
+  rejects({ ...record, generations: null }, "no-reasoning", /the columns are "problem"/, { reader: "openr1" })
+  // SAFETY: what a caller without types may give.
+  const options = { reader: "constructor" } as unknown as Record.Options
+  assert.throws(() => Record.read({}, options), { name: "RangeError", message: /no reader "constructor"/ })
+  assert.throws(() => Record.columns([], options), RangeError)
+})
+
+test("a column of reasoning or conclusion that is named comes before a named reader", () => {
+  const record = { problem: "Is it?", generations: [thought], mine: "Mm.", output: "So." }
+  assert.equal(readSample(record, { reader: "openr1", reasoning: "mine" }).reasoning, "Mm.")
+  assert.equal(readSample({ ...record, asked: "Was it?" }, { reader: "openr1", question: "asked" }).question, "Was it?")
+})
+
+test("where another column may hold an answer, OpenR1 is read by what its columns hold", () => {
+  const record = { problem: "Is it?", generations: null, is_reasoning_complete: null, messages: null }
+  rejects({ ...record, solution: thought }, "no-reasoning", /the columns are "problem"/)
+  assert.equal(readSample({ ...record, response: thought }).reasoning, "Hm.")
+})
+
+// ---- several generations
+
+/** A record of OpenR1's whose lists are of any lengths. */
+const several = fc.record({
+  closed: fc.array(fc.constantFrom(true, false, null), { minLength: 1, maxLength: 5 }),
+  complete: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 })),
+  finished: fc.option(fc.array(fc.constantFrom("stop", "length", null), { maxLength: 6 })),
+  verified: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 })),
+  judged: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 }))
+}, { noNullPrototype: true })
+
+law(
+  "generations: all are each, in order; the first and the correct one are of them, by what the dataset says",
+  several,
+  ({ closed, complete, finished, verified, judged }) => {
+    const record = {
+      uuid: "u",
+      problem: "Is it?",
+      generations: closed.map((closed, i) => closed === null ? null : `<think>${i}${closed ? "</think>" : ""}Yes.`),
+      is_reasoning_complete: complete,
+      finish_reasons: finished,
+      correctness_math_verify: verified,
+      correctness_llama: judged
+    }
+    const numbers = [...closed.keys()].filter((i) => closed[i] !== null)
+    const isWhole = (i: number) => complete?.[i] !== false && finished?.[i] !== "length"
+    const verdict = (i: number) =>
+      complete?.[i] === false || (isWhole(i) && !closed[i])
+        ? "unclosed-reasoning"
+        : isWhole(i)
+        ? `${i}`
+        : "no-conclusion"
+    const read = (generations: Record.Generations) =>
+      Record.read(record, { generations }).map((result) =>
+        Result.isSuccess(result)
+          ? { id: result.success.id, verdict: result.success.reasoning }
+          : { id: result.failure.id, verdict: result.failure.reason }
+      )
+    if (numbers.length === 0) {
+      for (const which of ["first", "correct", "all"] as const) {
+        assert.deepEqual(read(which), [{ id: "u", verdict: "no-reasoning" }])
+      }
+      return
+    }
+    assert.deepEqual(read("all"), numbers.map((i) => ({ id: `u/${i + 1}`, verdict: verdict(i) })))
+    const first = numbers.find(isWhole) ?? numbers[0]!
+    assert.deepEqual(read("first"), [{ id: "u", verdict: closed[first] ? `${first}` : "unclosed-reasoning" }])
+    const whole = numbers.filter(isWhole)
+    const correct = whole.find((i) => verified?.[i] === true) ?? whole.find((i) => judged?.[i] === true)
+    assert.deepEqual(read("correct"), [{
+      id: "u",
+      verdict: correct === undefined ? "no-correct-answer" : verdict(correct)
+    }])
+  },
+  1000
+)
+
+const generations = [thought, "<think>Oh.</think>No.", "<think>Mm.</think>So."]
+
+test("the first complete generation is read, or else the first", () => {
+  const conclusion = (columns: object): string => readSample({ problem: "Is it?", generations, ...columns }).conclusion
+  assert.equal(conclusion({ is_reasoning_complete: [false, true, true] }), "No.")
+  assert.equal(conclusion({ is_reasoning_complete: [false], finish_reasons: ["stop", "length", "stop"] }), "So.")
+  assert.equal(conclusion({ is_reasoning_complete: [false, false, false] }), "Yes.")
+})
+
+test("the correct generation is what either check calls correct, the one that verifies first", () => {
+  const conclusion = (columns: object): string =>
+    readSample({ problem: "Is it?", generations, is_reasoning_complete: [true, true, true], ...columns }, {
+      generations: "correct"
+    }).conclusion
+  assert.equal(conclusion({ correctness_math_verify: [false, false, true], correctness_llama: [true] }), "So.")
+  assert.equal(conclusion({ correctness_math_verify: [false, false], correctness_llama: [false, true] }), "No.")
+  assert.equal(conclusion({ correctness_math_verify: null, correctness_llama: [null, null, true] }), "So.")
+  for (const reader of [{}, { reader: "openr1" }] as const) {
+    for (const checks of [null, [], [false, false, false], [null]]) {
+      const record = { problem: "Is it?", generations, correctness_math_verify: checks, correctness_llama: null }
+      rejects(record, "no-correct-answer", /None of 3 answers/, { ...reader, generations: "correct" })
+    }
+  }
+})
+
+test("all generations have ids of their own, with the record's or without", () => {
+  const record = { problem: "Is it?", answer: 42n, generations, is_reasoning_complete: [true, false] }
+  const ids = (record: object, place?: Rejection.Place) =>
+    Record.read(record, { generations: "all", place: place ?? {} }).map((result) => Result.merge(result).id)
+  assert.deepEqual(ids({ ...record, uuid: 7n }), ["7/1", "7/2", "7/3"])
+  assert.deepEqual(ids(record, { file: "a/x.jsonl", line: 3 }), ["x.jsonl:3/1", undefined, "x.jsonl:3/3"])
+  assert.deepEqual(ids(record, { id: "mine" }), ["mine/1", "mine/2", "mine/3"])
+  const [first, , third] = Record.read(record, { generations: "all" })
+  for (const [sample, id] of [[first, /^record-[0-9a-f]{8}\/1$/], [third, /\/3$/]] as const) {
+    const { id: own, reference } = readResult(sample!)
+    assert.match(own, id)
+    assert.equal(reference, "42")
+  }
+})
+
+test("s1K-1.1 has two answers, and grades of both", () => {
+  const record = {
+    question: "Is it?",
+    solution: 42,
+    gemini_thinking_trajectory: ["G."],
+    gemini_attempt: "No.",
+    deepseek_thinking_trajectory: "D.",
+    deepseek_attempt: ["Yes."],
+    gemini_grade: "Yes",
+    deepseek_grade: "No"
+  }
+  const read = (generations: Record.Generations, columns: object = {}) =>
+    Record.read({ id: 7, ...record, ...columns }, { generations }).map((result) => {
+      const read = Result.merge(result)
+      return Rejection.isRejection(read) ? read.reason : `${read.id} ${read.reasoning} ${read.reference}`
+    })
+  assert.deepEqual(read("first"), ["7 D. 42"])
+  assert.deepEqual(read("first", { deepseek_thinking_trajectory: null }), ["7 G. 42"])
+  assert.deepEqual(read("correct"), ["7 G. 42"])
+  assert.deepEqual(read("correct", { deepseek_grade: "Yes" }), ["7 D. 42"])
+  assert.deepEqual(read("correct", { gemini_grade: null }), ["no-correct-answer"])
+  assert.deepEqual(read("all"), ["7/1 D. 42", "7/2 G. 42"])
+})
+
+test("what has one answer is read the same, whichever generations are asked for", () => {
+  const record = { id: 7, question: "Is it?", response: thought }
+  for (const generations of ["first", "correct", "all"] as const) {
+    assert.deepEqual(readSample(record, { generations }), readSample(record))
+  }
+})
+
+// ---- references
+
+test("the right answer is a text or a number, of the column that is named, or else of the first that has one", () => {
+  const record = {
+    question: "Is it?",
+    response: thought,
+    answer: 42n,
+    ground_truth: null,
+    mine: "43",
+    list: [{ x: 0.5 }]
+  }
+  assert.equal(readSample(record).reference, "42")
+  assert.equal(readSample({ ...record, ground_truth: "44" }).reference, "44")
+  assert.equal(readSample(record, { reference: "mine" }).reference, "43")
+  assert.equal(readSample(record, { reference: "list.0.x" }).reference, "0.5")
+  for (const reference of ["ground_truth", "nope"]) {
+    assert.equal(readSample(record, { reference }).reference, undefined)
+  }
+})
+
+test("the conclusion's column is not the right answer's too", () => {
+  const record = { question: "Is it?", thinking: "Hm.", answer: "Yes." }
+  assert.equal(readSample(record).reference, undefined)
+  assert.equal(readSample({ ...record, output: "So." }).reference, "Yes.")
+  assert.equal(readSample({ ...record, output: "So." }, { conclusion: "answer" }).reference, undefined)
+  assert.equal(readSample(record, { reference: "answer" }).reference, "Yes.")
 })
 
 // ---- named columns
@@ -432,7 +1052,7 @@ test("a record without a question says so", () => {
 
 test("a record without reasoning says so", () => {
   rejects({ question: "Is it?" }, "no-reasoning", /the columns are "question"$/)
-  rejects({ question: "Is it?", solution: "Yes.", answer: "1" }, "no-reasoning", /"question", "solution", "answer"$/)
+  rejects({ problem: "Is it?", solution: "Yes.", answer: "1" }, "no-reasoning", /"problem", "solution", "answer"$/)
   rejects(
     { question: "Is it?", thinking: " \n", output: "Yes." },
     "no-reasoning",
@@ -470,8 +1090,10 @@ const readOne = (record: unknown, options?: Record.Options): Sample | Rejection.
   return Result.merge(read[0]!)
 }
 
-const readSample = (record: unknown, options?: Record.Options): Sample => {
-  const read = readOne(record, options)
+const readSample = (record: unknown, options?: Record.Options): Sample => readResult(Record.read(record, options)[0]!)
+
+const readResult = (result: Result.Result<Sample, Rejection.Rejection>): Sample => {
+  const read = Result.merge(result)
   if (Rejection.isRejection(read)) assert.fail(`${read.reason}: ${read.detail}`)
   return read
 }
