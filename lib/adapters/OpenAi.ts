@@ -12,12 +12,12 @@ import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Dialect from "../core/Dialect.ts"
+import * as Retry from "../Retry.ts"
 import { type Finish, ModelError, type Part, type Request, TextModel, type Usage } from "../TextModel.ts"
 import * as ServerSentEvents from "./ServerSentEvents.ts"
 
@@ -90,9 +90,9 @@ export const make = (options: Options): TextModel => {
   const { model, api = "chat", prefill, finish = "required", retries = 5, maxEventSize = 10 * 2 ** 20 } = options
   requireInteger("retries", retries, 0)
   requireInteger("maxEventSize", maxEventSize, 1)
-  const maxRetryAfter = Duration.toMillis(parseDuration("maxRetryAfter", options.maxRetryAfter ?? "10 minutes"))
-  const idleBytes = parseDuration("idleBytes", options.idleBytes ?? "10 minutes")
-  const idleTokens = parseDuration("idleTokens", options.idleTokens ?? "30 minutes")
+  const maxRetryAfter = Retry.parseMaxRetryAfter(options.maxRetryAfter)
+  const idleBytes = Retry.parseDuration("idleBytes", options.idleBytes ?? "10 minutes")
+  const idleTokens = Retry.parseDuration("idleTokens", options.idleTokens ?? "30 minutes")
   const base = parseBase(options.baseUrl)
   const url = `${base.address}${api === "chat" ? "/chat/completions" : "/completions"}${base.query}`
   const headers = makeHeaders(options)
@@ -161,18 +161,16 @@ export const make = (options: Options): TextModel => {
         return attempt(body).pipe(
           Stream.tap(() => begin),
           Stream.mapError((error) => {
-            const { reason, retryAfter = 0 } = error
             // What may pass at another try, and broke off an answer that had begun, is one thing to whoever reads it.
-            if (isBegun && RETRIED.has(reason)) return change(error, { reason: "interrupted" })
-            if (retryAfter <= maxRetryAfter) return error
-            const asked = `it asks to wait ${Duration.format(Duration.millis(retryAfter))}, longer than maxRetryAfter`
-            return change(error, { message: `${error.message} (${asked})` })
+            if (isBegun && Retry.mayPass(error)) return change(error, { reason: "interrupted" })
+            const asked = Retry.tooLong(error, maxRetryAfter)
+            return asked === undefined ? error : change(error, { message: `${error.message} (${asked})` })
           }),
           Stream.retry(
             BACKOFF.pipe(
               Schedule.upTo({ times: retries }),
               Schedule.while(({ input }) =>
-                !isBegun && RETRIED.has(input.reason) && (input.retryAfter ?? 0) <= maxRetryAfter
+                !isBegun && Retry.mayPass(input) && Retry.tooLong(input, maxRetryAfter) === undefined
               )
             )
           )
@@ -206,15 +204,11 @@ const MAX_STATE_SIZE = 1000
 /** The most of a refusal's body that is read, in UTF-16 code units. */
 const MAX_REFUSAL_SIZE = 64 * 2 ** 10
 
-/** What may pass when it is tried again. */
-const RETRIED: ReadonlySet<ModelError["reason"]> = new Set(["unreachable", "rate-limited", "failed", "interrupted"])
-
 // What the server asks to wait is added, not compared: many requests that were told the same then spread out.
-const BACKOFF = Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")]).pipe(
-  Schedule.jittered,
+const BACKOFF = Schedule.forever.pipe(
   Schedule.setInputType<ModelError>(),
-  Schedule.modifyDelay(({ input, duration }) =>
-    Effect.succeed(Duration.sum(duration, Duration.millis(input.retryAfter ?? 0)))
+  Schedule.modifyDelay(({ input, attempt }) =>
+    Effect.map(Retry.backoff(attempt), (wait) => Duration.sum(wait, Duration.millis(input.retryAfter ?? 0)))
   )
 )
 
@@ -233,12 +227,6 @@ const eachWithin =
     Stream.transformPull(stream, (pull) => Effect.succeed(within(limit, silence)(pull)))
 
 // ---- the request
-
-const parseDuration = (name: string, input: Duration.Input): Duration.Duration => {
-  const duration = Option.getOrUndefined(Duration.fromInput(input))
-  if (duration !== undefined && Duration.toMillis(duration) > 0) return duration
-  throw new RangeError(`Cannot make a model: ${name} is ${String(input)}, not a duration longer than 0`)
-}
 
 const requireInteger = (name: string, value: number, least: number): void => {
   if (Number.isInteger(value) && value >= least) return
