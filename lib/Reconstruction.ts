@@ -18,6 +18,7 @@ import * as Rejection from "./core/Rejection.ts"
 import type { Message, Question, Sample } from "./core/Sample.ts"
 import * as Segmenter from "./core/Segmenter.ts"
 import * as Summary from "./core/Summary.ts"
+import * as Retry from "./Retry.ts"
 import * as Summarizer from "./Summarizer.ts"
 import type { ModelError } from "./TextModel.ts"
 import { Tokenizer } from "./Tokenizer.ts"
@@ -52,6 +53,16 @@ export interface StreamOptions extends Options {
    * come in the order of the input; 8 × concurrency by default.
    */
   readonly window?: number
+  /**
+   * The most text that is held, in UTF-16 code units of reasoning; 32 Mi by default. A sample that alone has more is held
+   * alone.
+   */
+  readonly held?: number
+  /**
+   * What a server's failure does that concerns one request: `stop`, the default, fails the stream; `reject` rejects the
+   * sample, as `request-failed`. What concerns them all fails the stream always.
+   */
+  readonly failures?: "stop" | "reject"
 }
 
 /** The trajectory of a sample, and what it took. */
@@ -60,6 +71,8 @@ export interface Reconstruction extends Iteration.Trajectory {
   readonly replaced: number
   /** Who wrote the summaries; null where none was needed. */
   readonly model: string | null
+  /** The sample's right answer; null where its dataset has none. */
+  readonly reference: string | null
 }
 
 /** A row of training data: an instance, where it comes from, and how it was made. */
@@ -94,6 +107,8 @@ export interface Row {
   readonly summaries: string
   /** How many tags in the sample and its summaries were made harmless. */
   readonly replaced: number
+  /** The right answer, as the dataset has it; null where it has none. */
+  readonly reference: string | null
 }
 
 /**
@@ -109,29 +124,55 @@ export const reconstruct = (options: StreamOptions): <E, R>(
   E | ModelError,
   R | Tokenizer | Summarizer.Summarizer
 > => {
-  const { concurrency = 8, window = 8 * concurrency } = options
+  const { concurrency = 8, window = 8 * concurrency, held = 32 * 2 ** 20, failures = "stop" } = options
   requireInteger("concurrency", concurrency, 1)
   requireInteger("window", window, concurrency)
+  requireInteger("held", held, 1)
   const make = trajectory(options)
   const render = rows(options)
   return (samples) =>
     Stream.suspend(() => {
       const atWork = Semaphore.makeUnsafe(concurrency)
+      const room = Semaphore.makeUnsafe(held)
+      const sizeOf = (read: Result.Result<Sample, Rejection.Rejection>): number =>
+        Result.isFailure(read) ? 0 : Math.min(held, read.success.reasoning.length)
       const work = Effect.fnUntraced(function* (sample: Sample) {
         const made = yield* make(sample)
         return Result.isFailure(made) ? [Result.fail(made.failure)] : (yield* render(made.success)).map(Result.succeed)
-      }, atWork.withPermit)
-      return Stream.mapEffect(
-        samples,
-        (sample): Effect.Effect<
-          ReadonlyArray<Result.Result<Row, Rejection.Rejection>>,
-          ModelError,
-          Tokenizer | Summarizer.Summarizer
-        > => Result.isFailure(sample) ? Effect.succeed([Result.fail(sample.failure)]) : work(sample.success),
-        { concurrency: window }
-      ).pipe(Stream.flattenIterable)
+      }, (effect, sample) => atWork.withPermit(failures === "stop" ? effect : rejecting(effect, sample)))
+      return samples.pipe(
+        // Room is taken in the order of the input, so that the sample that others wait for has it.
+        Stream.mapEffect((read) => Effect.as(room.take(sizeOf(read)), read)),
+        Stream.mapEffect(
+          (read): Effect.Effect<Done, ModelError, Tokenizer | Summarizer.Summarizer> =>
+            Result.isFailure(read)
+              ? Effect.succeed({ size: 0, rows: [Result.fail(read.failure)] })
+              : Effect.map(work(read.success), (rows) => ({ size: sizeOf(read), rows })),
+          { concurrency: window }
+        ),
+        Stream.mapEffect(({ size, rows }) => Effect.as(room.release(size), rows)),
+        Stream.flattenIterable
+      )
     })
 }
+
+/** What a sample came to, and the room that it took. */
+interface Done {
+  readonly size: number
+  readonly rows: ReadonlyArray<Result.Result<Row, Rejection.Rejection>>
+}
+
+const rejecting = <A, R>(
+  effect: Effect.Effect<A, ModelError, R>,
+  sample: Sample
+): Effect.Effect<A | [Result.Result<never, Rejection.Rejection>], ModelError, R> =>
+  Effect.catch(
+    effect,
+    (error) =>
+      Retry.mayPass(error)
+        ? Effect.succeed([Result.fail(Rejection.make("request-failed", error.message, placeOf(sample)))])
+        : Effect.fail(error)
+  )
 
 /**
  * Makes the function that turns a sample into its trajectory, or into the reason why it has none.
@@ -148,16 +189,17 @@ export const trajectory = (
   ModelError,
   Tokenizer | Summarizer.Summarizer
 > => {
-  requireInteger("eta", eta, 4)
+  const cut = segment({ eta, dialect, packing, tags })
   requireInteger("gamma", gamma, 1)
   requireInteger("tries", tries, 1)
   return Effect.fnUntraced(function* (sample: Sample) {
-    const screened = screen(sample, dialect, tags)
-    if (Rejection.isRejection(screened)) return Result.fail(screened)
-    const { question, reasoning, conclusion } = screened
-    const { count, additive } = yield* Tokenizer
-    const reasonings = Iteration.reasonings(Segmenter.segment(reasoning, { eta, count, additive, packing }))
-    let { replaced } = screened
+    const tokenizer = yield* Tokenizer
+    const { count } = tokenizer
+    const segmented = cut(sample, tokenizer)
+    if (Rejection.isRejection(segmented)) return Result.fail(segmented)
+    const { reasonings } = segmented
+    const { question, conclusion } = segmented.sample
+    let { replaced } = segmented
     const written: Array<string> = []
     for (let i = 0; i < reasonings.length - 1; i++) {
       const history = summaries === "recurrent" ? written.at(-1) : undefined
@@ -176,15 +218,47 @@ export const trajectory = (
       replaced += summary.success.replaced
     }
     const model = written.length === 0 ? null : (yield* Summarizer.Summarizer).name
-    return Result.succeed({ ...Iteration.recombine(screened, reasonings, written), replaced, model })
+    const reference = sample.reference ?? null
+    return Result.succeed({ ...Iteration.recombine(segmented.sample, reasonings, written), replaced, model, reference })
   })
+}
+
+/** A sample that was screened, and its reasoning in segments. */
+export interface Segmented {
+  /** The sample without tags. */
+  readonly sample: Sample
+  /** The reasonings of its iterations: one request for a summary follows each but the last. */
+  readonly reasonings: ReadonlyArray<string>
+  /** How many tags in the sample were made harmless. */
+  readonly replaced: number
+}
+
+/**
+ * Makes the function that screens a sample and cuts its reasoning: all that needs no summarizer.
+ *
+ * Throws a RangeError for a bad eta.
+ */
+export const segment = (
+  { eta, dialect = Dialect.v1, packing = "greedy", tags = "reject" }: Pick<
+    Options,
+    "eta" | "dialect" | "packing" | "tags"
+  >
+): (sample: Sample, tokenizer: Pick<Tokenizer, "count" | "additive">) => Segmented | Rejection.Rejection => {
+  requireInteger("eta", eta, 4)
+  return (sample, { count, additive }) => {
+    const screened = screen(sample, dialect, tags)
+    if (Rejection.isRejection(screened)) return screened
+    const { replaced, ...clean } = screened
+    const reasonings = Iteration.reasonings(Segmenter.segment(clean.reasoning, { eta, count, additive, packing }))
+    return { sample: clean, reasonings, replaced }
+  }
 }
 
 /** Makes the function that renders a reconstruction as rows of training data, one for each iteration. */
 export const rows = (
   { eta, gamma = 1024, dialect = Dialect.v1, summaries = "recurrent" }: Options
 ): (reconstruction: Reconstruction) => Effect.Effect<ReadonlyArray<Row>, never, Tokenizer> =>
-({ id, question, iterations, replaced, model }) =>
+({ id, question, iterations, replaced, model, reference }) =>
   Effect.map(Tokenizer, ({ name, count }) =>
     iterations.map((iteration): Row => {
       const { prompt, target, messages, prefix } = Dialect.instance(dialect, iteration)
@@ -205,7 +279,8 @@ export const rows = (
         tokenizer: name,
         model,
         summaries: `${summaries}-${Summary.version}`,
-        replaced
+        replaced,
+        reference
       }
     }))
 
@@ -232,6 +307,12 @@ const screen = (
   const reasoning = clean("reasoning", sample.reasoning)
   const conclusion = clean("conclusion", sample.conclusion)
   if (found.length > 0) return Rejection.make("tag-in-source", found.join("; "), placeOf(sample))
+  // A model's own template may refuse a conversation, which is better known before a summary is paid for.
+  try {
+    Dialect.prompt(dialect, { question })
+  } catch (error) {
+    return Rejection.make("template-refused", error instanceof Error ? error.message : String(error), placeOf(sample))
+  }
   return { ...sample, question, reasoning, conclusion, replaced }
 }
 

@@ -15,6 +15,7 @@ import * as Segmenter from "../lib/core/Segmenter.ts"
 import type { Source } from "../lib/core/Summary.ts"
 import * as Reconstruction from "../lib/Reconstruction.ts"
 import type * as Summarizer from "../lib/Summarizer.ts"
+import type { ModelError } from "../lib/TextModel.ts"
 import type { Tokenizer } from "../lib/Tokenizer.ts"
 import { modelError, summarizerOf, wordTokenizer } from "./support/model.ts"
 import { law, reasoning } from "./support/text.ts"
@@ -154,7 +155,8 @@ test("trajectory: what fits in one iteration takes no summary", async () => {
 })
 
 test("rows: an instance with all that says how it was made", async () => {
-  const [first, second] = successes(await reconstructed({ eta: 4, gamma: 64 }, [steps("a", 2)]))
+  const sample: Sample = { ...steps("a", 2), reference: "a is so" }
+  const [first, second] = successes(await reconstructed({ eta: 4, gamma: 64 }, [sample]))
   const shared = {
     sample: "a",
     count: 2,
@@ -166,7 +168,8 @@ test("rows: an instance with all that says how it was made", async () => {
     tokenizer: "words",
     model: "test",
     summaries: "recurrent-1",
-    replaced: 0
+    replaced: 0,
+    reference: "a is so"
   }
   assert.deepEqual(first, {
     ...shared,
@@ -193,6 +196,7 @@ test("rows: the dialect and the packing are those of the options", async () => {
   assert.equal(row!.prompt, "<|im_start|>user\nWhat of a?<|im_end|>\n<|im_start|>assistant\n")
   assert.equal(row!.dialect, "plus")
   assert.equal(row!.tokens.reasoning, 8)
+  assert.equal(row!.reference, null)
 })
 
 test("tags: a sample that holds one is rejected, and the place is said", async () => {
@@ -231,6 +235,28 @@ test("rejections: an empty conclusion, and a summary that never passes, with the
   const long = await rejection({ eta: 4, gamma: 2, tries: 5 }, steps("a", 3), layer)
   assert.deepEqual([long.reason, long.id, long.file, long.line], ["summary-too-long", "a", "samples.jsonl", 7])
   assert.equal(written, 5)
+})
+
+test("rejections: a question that the model's template refuses is rejected before a summary is asked for", async () => {
+  const template: Dialect.Template = (messages) => {
+    if (messages.some(({ role }) => role === "system")) throw new Error("Cannot render: no system, please")
+    return Dialect.chatMl(messages)
+  }
+  const asked: Array<Source> = []
+  const layer = summarizerOf((source) => {
+    asked.push(source)
+    return "s"
+  })
+  const messages = [{ role: "system", content: "Be brief." }, { role: "user", content: "What of a?" }] as const
+  const dialect = { ...Dialect.plus, template }
+  const refused = await rejection({ eta: 4, dialect }, { ...steps("a", 2), question: messages }, layer)
+  assert.deepEqual([refused.reason, refused.detail, refused.line], [
+    "template-refused",
+    "Cannot render: no system, please",
+    7
+  ])
+  assert.equal(asked.length, 0)
+  assert.equal((await trajectory({ eta: 4, dialect }, steps("a", 2), layer)).iterations.length, 2)
 })
 
 test("rejections: one bad sample stops nothing, yields no row, and keeps its place", async () => {
@@ -331,6 +357,60 @@ test("window: behind a slow sample, work goes on until the window is full, and t
   assert.deepEqual(written, Array.from({ length: 100 }, (_, i) => [String(i), String(i)]).flat())
 })
 
+test("held: no more text is held than there is room for, but for a sample that alone has more", () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.nat({ max: 5 })), { minLength: 1, maxLength: 20 }),
+      fc.integer({ min: 1, max: 300 }),
+      async (shapes, held) => {
+        const sizes = new Map<string, number>()
+        let most = 0
+        const samples = shapes.map(([count], i) => steps(String(i), count))
+        const layer = summarizerOf(({ question }) =>
+          Effect.gen(function* () {
+            const id = String(question)
+            sizes.set(id, samples.find(({ question }) => question === id)!.reasoning.length)
+            const sum = [...sizes.values()].reduce((sum, size) => sum + size, 0)
+            if (sizes.size > 1) most = Math.max(most, sum)
+            yield* yields(shapes[Number(/\d+/.exec(id)![0])]![1])
+            return "s"
+          })
+        )
+        const written: Array<string> = []
+        await Stream.fromIterable(samples.map((sample) => Result.succeed(sample))).pipe(
+          Reconstruction.reconstruct({ eta: 4, concurrency: 5, window: 20, held }),
+          Stream.runForEach((row) =>
+            Effect.sync(() => {
+              const { sample } = successes([row])[0]!
+              sizes.delete(`What of ${sample}?`)
+              if (written.at(-1) !== sample) written.push(sample)
+            })
+          ),
+          runWith(layer)
+        )
+        assert.deepEqual(written, samples.map(({ id }) => id))
+        assert.ok(most <= held, `${most} of ${held} were held`)
+      }
+    ),
+    { numRuns: 50 }
+  ))
+
+test("failures: with reject, what fails for one request rejects its sample, and what concerns them all fails", async () => {
+  const failing = (reason: ModelError["reason"]) =>
+    summarizerOf(({ question }) => question === "What of b?" ? Effect.fail(modelError(reason)) : "s")
+  const samples = [steps("a", 2), steps("b", 3), steps("c", 1)]
+  const options = { eta: 4, failures: "reject" } as const
+  for (const reason of ["unreachable", "rate-limited", "failed", "interrupted"] as const) {
+    const rows = await reconstructed({ ...options, tries: 1 }, samples, failing(reason))
+    assert.deepEqual(successes(rows).map(({ sample }) => sample), ["a", "a", "c"])
+    const { message: detail } = modelError(reason)
+    assert.deepEqual(rows[2], Result.fail(Rejection.make("request-failed", detail, { id: "b", ...samples[1]!.origin })))
+  }
+  for (const reason of ["stopped", "unauthorized", "not-found"] as const) {
+    await assert.rejects(reconstructed(options, samples, failing(reason)), { reason })
+  }
+})
+
 test("options: a bad one is a RangeError that names it and the value, before anything runs", () => {
   for (
     const [options, message] of [
@@ -339,6 +419,7 @@ test("options: a bad one is a RangeError that names it and the value, before any
       [{ eta: 8, gamma: 0 }, /gamma is 0/],
       [{ eta: 8, tries: 0 }, /tries is 0/],
       [{ eta: 8, concurrency: 0 }, /concurrency is 0/],
+      [{ eta: 8, held: 0 }, /held is 0/],
       [{ eta: 8, concurrency: 4, window: 3 }, /window is 3, and must be an integer of at least 4/]
     ] as const
   ) {
