@@ -4,6 +4,7 @@
  * @module
  */
 import type * as Cause from "effect/Cause"
+import * as Argument from "effect/cli/Argument"
 import * as Flag from "effect/cli/Flag"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
@@ -13,11 +14,15 @@ import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import * as Schema from "effect/Schema"
 import process from "node:process"
+import * as Dataset from "../adapters/Dataset.ts"
 import * as GptTokenizer from "../adapters/GptTokenizer.ts"
 import * as HuggingFaceTokenizer from "../adapters/HuggingFaceTokenizer.ts"
 import * as OpenAi from "../adapters/OpenAi.ts"
+import * as Record from "../adapters/Record.ts"
 import * as Undici from "../adapters/Undici.ts"
-import type { TextModel } from "../TextModel.ts"
+import type * as Price from "../core/Price.ts"
+import type * as Load from "../Load.ts"
+import { TextModel } from "../TextModel.ts"
 import { type Tokenizer, TokenizerError } from "../Tokenizer.ts"
 
 /** An integer of at least so much. */
@@ -72,6 +77,99 @@ export const tokenizerOf = (
   })
 }
 
+/** Which records are read, and how. */
+export interface Reading {
+  readonly inputs: ReadonlyArray<string>
+  readonly inputFormat: Option.Option<Dataset.Format>
+  readonly reader: Option.Option<Record.ReaderName>
+  readonly generations: "first" | "correct" | "all"
+  readonly question: Option.Option<string>
+  readonly reasoning: Option.Option<string>
+  readonly conclusion: Option.Option<string>
+}
+
+/** The inputs: files, folders, patterns, addresses, or standard input. */
+export const inputs: Argument.Argument<ReadonlyArray<string>> = Argument.String("input").pipe(
+  Argument.withDescription(
+    "long reasonings in JSON Lines (.gz, .zst too), Parquet or Arrow: files, folders, patterns, http addresses, or -"
+  ),
+  Argument.variadic({ min: 1 })
+)
+
+/** The options of how records are read. */
+export const reading: { readonly [name in Exclude<keyof Reading, "inputs">]: Flag.Flag<Reading[name]> } = {
+  inputFormat: Flag.Literals("input-format", ["jsonl", "parquet", "arrow"]).pipe(
+    Flag.withDescription("what the input is written in, where its ending does not say so"),
+    Flag.optional
+  ),
+  reader: Flag.Literals("reader", Record.readers).pipe(
+    Flag.withDescription("the shape of the records, where it is not found by itself"),
+    Flag.optional
+  ),
+  generations: Flag.Literals("generations", ["first", "correct", "all"]).pipe(
+    Flag.withDescription(
+      "of several answers in a record: the first whole one (default), the first correct one, or all"
+    ),
+    Flag.withDefault("first")
+  ),
+  question: text("question", "COLUMN", "the column of the question, where it is not found by itself"),
+  reasoning: text("reasoning", "COLUMN", "the column of the reasoning"),
+  conclusion: text("conclusion", "COLUMN", "the column of the conclusion")
+}
+
+/** Reads the samples of the input; `onRead` is told how many bytes of it were read. */
+export const read = (
+  { inputs, inputFormat, reader, generations, question, reasoning, conclusion }: Reading,
+  onRead: (bytes: number) => void
+): ReturnType<typeof Dataset.read> =>
+  Dataset.read(inputs, {
+    generations,
+    onRead,
+    ...Option.isSome(inputFormat) && { format: inputFormat.value },
+    ...Option.isSome(reader) && { reader: reader.value },
+    ...Option.isSome(question) && { question: question.value },
+    ...Option.isSome(reasoning) && { reasoning: reasoning.value },
+    ...Option.isSome(conclusion) && { conclusion: conclusion.value }
+  })
+
+/** The files that the input is. */
+export const filesOf = ({ inputs, inputFormat }: Reading): ReturnType<typeof Dataset.files> =>
+  Dataset.files(inputs, Option.isSome(inputFormat) ? { format: inputFormat.value } : {})
+
+/** What a million tokens cost, in US dollars. */
+export interface Priced {
+  readonly priceInput: Option.Option<number>
+  readonly priceCached: Option.Option<number>
+  readonly priceOutput: Option.Option<number>
+}
+
+/** The options of a price. */
+export const priced: { readonly [name in keyof Priced]: Flag.Flag<Priced[name]> } = {
+  priceInput: finite("price-input", 1e6, "what a million tokens read cost, in US dollars"),
+  priceCached: finite(
+    "price-cached",
+    1e6,
+    "what they cost where the server had them cached (default as --price-input)"
+  ),
+  priceOutput: finite("price-output", 1e6, "what a million tokens written cost, in US dollars")
+}
+
+/** The price that is given, if one is. */
+export const priceOf = (
+  { priceInput, priceCached, priceOutput }: Priced
+): Effect.Effect<Price.Price | undefined, UsageError> => {
+  if (Option.isSome(priceInput) && Option.isSome(priceOutput)) {
+    const price = { input: priceInput.value, output: priceOutput.value }
+    return Effect.succeed({ ...price, ...Option.isSome(priceCached) && { cachedInput: priceCached.value } })
+  }
+  const given = Object.entries({ input: priceInput, cached: priceCached, output: priceOutput })
+    .find(([, value]) => Option.isSome(value))
+  const missing = Option.isSome(priceInput) ? "output" : "input"
+  return given === undefined
+    ? Effect.succeed(undefined)
+    : Effect.fail(usageError(`Cannot use --price-${given[0]} without --price-${missing}: both make a price`))
+}
+
 /** Other runtimes do not give up on a server after five minutes. */
 const isNode = !("Deno" in globalThis) && !("Bun" in globalThis)
 
@@ -83,32 +181,62 @@ export interface Server {
   readonly api: "chat" | "completions"
 }
 
-/** The options of a server whose model does something. */
-export const server = (does: string): { readonly [name in keyof Server]: Flag.Flag<Server[name]> } => ({
-  baseUrl: text("base-url", "URL", `an OpenAI-compatible server, as in http://localhost:8000/v1; ${does}`),
+/** How several servers of one model are reached. */
+export interface Servers extends Omit<Server, "baseUrl"> {
+  readonly baseUrls: ReadonlyArray<string>
+}
+
+/** The options of a server whose model does something, but for its address. */
+const serving: { readonly [name in Exclude<keyof Server, "baseUrl">]: Flag.Flag<Server[name]> } = {
   model: text("model", "NAME", "the server's model"),
   apiKeyEnv: text("api-key-env", "NAME", "the environment variable that holds the server's key"),
   api: Flag.Literals("api", ["chat", "completions"]).pipe(
     Flag.withDescription("the server's interface (default chat)"),
     Flag.withDefault("chat")
   )
+}
+
+/** The options of a server whose model does something. */
+export const server = (does: string): { readonly [name in keyof Server]: Flag.Flag<Server[name]> } => ({
+  baseUrl: text("base-url", "URL", `an OpenAI-compatible server, as in http://localhost:8000/v1; ${does}`),
+  ...serving
+})
+
+/** The options of servers whose model does something. */
+export const servers = (does: string): { readonly [name in keyof Servers]: Flag.Flag<Servers[name]> } => ({
+  baseUrls: Flag.String("base-url").pipe(
+    Flag.withMetavar("URL"),
+    Flag.withDescription(
+      "an OpenAI-compatible server, as in http://localhost:8000/v1; may be given several times, and URL#3 takes three " +
+        `times its share; ${does}`
+    ),
+    Flag.atLeast(0)
+  ),
+  ...serving
 })
 
 /** Provides the model of a server, or nothing where none is given; fails where only part of it is. */
 export const modelOf = (
-  { baseUrl, model, apiKeyEnv, api }: Server,
+  { baseUrl, ...server }: Server,
   more: Partial<OpenAi.Options> = {}
 ): Effect.Effect<{ readonly name: string; readonly layer: Layer.Layer<TextModel> } | undefined, UsageError> =>
+  Effect.map(
+    modelsOf({ baseUrls: Option.toArray(baseUrl), ...server }, more),
+    ([first]) => first && { name: first.model.name, layer: Layer.succeed(TextModel, first.model) }
+  )
+
+/** Makes the models of servers, none where none is given; fails where only part of one is. */
+export const modelsOf = (
+  { baseUrls, model, apiKeyEnv, api }: Servers,
+  more: Partial<OpenAi.Options> = {}
+): Effect.Effect<ReadonlyArray<Load.Server>, UsageError> =>
   Effect.gen(function* () {
-    if (Option.isNone(baseUrl) || Option.isNone(model)) {
-      const given = Object.entries({ "base-url": baseUrl, model, "api-key-env": apiKeyEnv })
+    if (baseUrls.length === 0 || Option.isNone(model)) {
+      const given = Object.entries({ "base-url": Option.fromNullishOr(baseUrls[0]), model, "api-key-env": apiKeyEnv })
         .find(([, value]) => Option.isSome(value))
-      if (given === undefined) return undefined
-      const missing = Option.isNone(baseUrl) ? "base-url" : "model"
+      if (given === undefined) return []
+      const missing = baseUrls.length === 0 ? "base-url" : "model"
       return yield* usageError(`Cannot use --${given[0]} without --${missing}: a server and a model go together`)
-    }
-    if (!/^https?:/.test(baseUrl.value) || !URL.canParse(baseUrl.value)) {
-      return yield* usageError(`Cannot use --base-url ${baseUrl.value}: it is no http address`)
     }
     const key = Option.map(apiKeyEnv, (name) => process.env[name] ?? "")
     if (Option.isSome(key) && key.value === "") {
@@ -116,17 +244,29 @@ export const modelOf = (
         `Cannot use --api-key-env ${Option.getOrThrow(apiKeyEnv)}: there is no such variable, or it is empty`
       )
     }
-    const layer = yield* checked(() =>
-      OpenAi.layer({
-        baseUrl: baseUrl.value,
-        model: model.value,
-        api,
-        ...Option.isSome(key) && { apiKey: Redacted.make(key.value) },
-        ...isNode && { fetch: Undici.fetch },
-        ...more
-      })
-    )
-    return { name: model.value, layer }
+    return yield* Effect.forEach(baseUrls, (given) =>
+      Effect.gen(function* () {
+        const [, baseUrl = given, weight = "1"] = /^(.*)#(.*)$/.exec(given) ?? []
+        if (!/^https?:/.test(baseUrl) || !URL.canParse(baseUrl)) {
+          return yield* usageError(`Cannot use --base-url ${given}: it is no http address`)
+        }
+        if (!(Number(weight) > 0)) {
+          return yield* usageError(
+            `Cannot use --base-url ${given}: the share ${JSON.stringify(weight)} is no number above 0`
+          )
+        }
+        const made = yield* checked(() =>
+          OpenAi.make({
+            baseUrl,
+            model: model.value,
+            api,
+            ...Option.isSome(key) && { apiKey: Redacted.make(key.value) },
+            ...isNode && { fetch: Undici.fetch },
+            ...more
+          })
+        )
+        return { model: made, weight: Number(weight) }
+      }))
   })
 
 interface Fields {

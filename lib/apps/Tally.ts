@@ -24,7 +24,13 @@ export interface Tally {
   /** Tags that were made harmless. */
   replaced: number
   readonly rejected: Map<Rejection.Reason, number>
+  /** Rows of the training format that were written. */
+  written: number
+  /** Rows that the training format cannot hold. */
+  readonly unwritten: Map<Rejection.Reason, number>
   first: Row | undefined
+  /** The columns of what was written. */
+  columns: ReadonlyArray<string>
 }
 
 /** Makes an empty tally. */
@@ -38,7 +44,10 @@ export const make = (): Tally => ({
   largest: 0,
   replaced: 0,
   rejected: new Map(),
-  first: undefined
+  written: 0,
+  unwritten: new Map(),
+  first: undefined,
+  columns: []
 })
 
 /** Counts one more result. */
@@ -46,7 +55,7 @@ export const add = (tally: Tally, result: Result.Result<Row, Rejection.Rejection
   if (Result.isFailure(result)) {
     const { reason } = result.failure
     tally.samples++
-    tally.rejected.set(reason, rejectedFor(tally, reason) + 1)
+    count(tally.rejected, reason)
     return
   }
   const row = result.success
@@ -62,25 +71,52 @@ export const add = (tally: Tally, result: Result.Result<Row, Rejection.Rejection
   if (row.count > 1) tally.iterated++
 }
 
+/** Counts what a row became in its training format. */
+export const write = (tally: Tally, result: Result.Result<object, Rejection.Rejection>): void => {
+  if (Result.isFailure(result)) return count(tally.unwritten, result.failure.reason)
+  if (tally.written++ === 0) tally.columns = Object.keys(result.success)
+}
+
 /** How many samples were rejected. */
 export const rejected = (tally: Tally): number => tally.samples - tally.trajectories
+
+/** The counts by what they count. */
+export const counts = (tally: Tally): Readonly<Record<string, number>> => ({
+  samples: tally.samples,
+  "samples reconstructed": tally.trajectories,
+  "samples in several iterations": tally.iterated,
+  "samples rejected": rejected(tally),
+  iterations: tally.rows,
+  "rows written": tally.written,
+  "tokens of prompts": tally.promptTokens,
+  "tokens of targets": tally.targetTokens,
+  "tokens of the largest segment": tally.largest,
+  "tags made harmless": tally.replaced
+})
 
 /** Renders the counts in one line. */
 export const line = (tally: Tally): string =>
   `${number(tally.samples)} samples, ${number(tally.rows)} instances, ${number(rejected(tally))} rejected`
 
-/** Renders the counts as a table, under rows that say how they came about. */
-export const table = (tally: Tally, setting: ReadonlyArray<readonly [string, string]>): string => {
+/** Renders the counts as a table, under rows that say how they came about, and above what else is to be said. */
+export const table = (
+  tally: Tally,
+  setting: ReadonlyArray<readonly [string, string]>,
+  more: ReadonlyArray<readonly [string, string]> = []
+): string => {
   const entries: Array<readonly [string, string]> = [
     ...setting,
     ["samples in", number(tally.samples)],
     ["samples reconstructed", `${number(tally.trajectories)}, ${number(tally.iterated)} of them in several iterations`],
     ["segments = instances out", number(tally.rows)],
+    ...tally.written === tally.rows ? [] : [["rows written", number(tally.written)] as const],
+    ...[...tally.unwritten].map(([reason, count]) => [`  not for ${reason}`, number(count)] as const),
     ["tokens, prompts + targets", `${number(tally.promptTokens)} + ${number(tally.targetTokens)}`],
     ["largest segment", `${number(tally.largest)} tokens`],
     ...tally.replaced > 0 ? [["tags made harmless", number(tally.replaced)] as const] : [],
     ["samples rejected", number(rejected(tally))],
-    ...[...tally.rejected].map(([reason, count]) => [`  ${reason}`, number(count)] as const)
+    ...[...tally.rejected].map(([reason, count]) => [`  ${reason}`, number(count)] as const),
+    ...more
   ]
   const width = Math.max(...entries.map(([name]) => name.length))
   return entries.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")
@@ -95,5 +131,8 @@ export const show = ({ sample, index, count, prompt, target, tokens }: Row): str
     target
   ].join("\n")
 
-const rejectedFor = (tally: Tally, reason: Rejection.Reason): number => tally.rejected.get(reason) ?? 0
+const count = (counts: Map<Rejection.Reason, number>, reason: Rejection.Reason): void => {
+  counts.set(reason, (counts.get(reason) ?? 0) + 1)
+}
+
 const number = (value: number): string => value.toLocaleString("en-US")

@@ -8,24 +8,30 @@ import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as Runtime from "effect/Runtime"
+import { Arguments } from "./Arguments.ts"
+import { plan } from "./plan.ts"
 import { reason } from "./reason.ts"
 import { reconstruct } from "./reconstruct.ts"
+import { retry } from "./retry.ts"
 import { segment } from "./segment.ts"
+import { status } from "./status.ts"
+import { version } from "./Version.ts"
 
 /** Runs a command line; what goes wrong is said on standard error, and fails. */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<void, unknown, Command.Environment> =>
   Effect.catch(
-    Command.runWith(inftythink, { version: VERSION })(args),
+    Effect.provideService(Command.runWith(inftythink, { version })(args), Arguments, args),
     (error): Effect.Effect<never, unknown> =>
       CliError.isCliError(error) ? Effect.fail(error) : Effect.andThen(
         Console.error(`inftythink: ${error.message}`),
-        Effect.fail({ [Runtime.errorReported]: false, [Runtime.errorExitCode]: error._tag === "NotConcluded" ? 2 : 1 })
+        Effect.fail({ [Runtime.errorReported]: false, [Runtime.errorExitCode]: INCOMPLETE.has(error._tag) ? 2 : 1 })
       )
   )
 
+/** What is no failure, and no success either. */
+const INCOMPLETE: ReadonlySet<string> = new Set(["NotConcluded", "Incomplete"])
+
 const inftythink = Command.make("inftythink").pipe(
   Command.withDescription("Reasoning without a context limit: training data and live reasoning in bounded iterations"),
-  Command.withSubcommands([reconstruct, reason, segment])
+  Command.withSubcommands([plan, reconstruct, status, retry, reason, segment])
 )
-
-const VERSION = "0.1.0"

@@ -4,46 +4,83 @@
  * @module
  */
 import * as Cause from "effect/Cause"
-import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
+import * as Clock from "effect/Clock"
 import * as Console from "effect/Console"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
-import * as Layer from "effect/Layer"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Extractive from "../adapters/Extractive.ts"
-import * as Jsonl from "../adapters/Jsonl.ts"
+import process from "node:process"
+import * as ChatTemplate from "../adapters/ChatTemplate.ts"
+import * as Dataset from "../adapters/Dataset.ts"
+import type * as Journal from "../adapters/Journal.ts"
+import * as Storage from "../adapters/Storage.ts"
 import * as Dialect from "../core/Dialect.ts"
+import type * as Rejection from "../core/Rejection.ts"
+import * as Summary from "../core/Summary.ts"
+import * as Format from "../Format.ts"
 import * as Reconstruction from "../Reconstruction.ts"
-import * as Summarizer from "../Summarizer.ts"
 import type { ModelError } from "../TextModel.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
+import { Arguments } from "./Arguments.ts"
+import * as Card from "./Card.ts"
+import * as Findings from "./Findings.ts"
 import * as Flags from "./Flags.ts"
+import * as Manifest from "./Manifest.ts"
 import * as Progress from "./Progress.ts"
 import * as Tally from "./Tally.ts"
+import { version } from "./Version.ts"
+import * as Writer from "./Writer.ts"
+
+/** What stops a run, or is to be said at its end. */
+export type Failure =
+  | Flags.UsageError
+  | Storage.StorageError
+  | Journal.JournalError
+  | ChatTemplate.TemplateError
+  | ModelError
+  | TokenizerError
+  | Incomplete
 
 /** The command. */
-export const reconstruct: Command.Command<
-  "reconstruct",
-  never,
-  unknown,
-  Flags.UsageError | Jsonl.JsonlError | ModelError | TokenizerError,
-  FileSystem.FileSystem
-> = Command.make(
+export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure, FileSystem.FileSystem> = Command.make(
   "reconstruct",
   {
-    input: Argument.String("input").pipe(Argument.withDescription("a JSONL file of long reasonings")),
+    inputs: Flags.inputs,
+    ...Flags.reading,
     out: Flag.String("out").pipe(
       Flag.withMetavar("FILE"),
       Flag.withDescription(
-        "where instances go, one JSON line each; rejections go beside it, with .rejects before .jsonl"
+        "where instances go: .jsonl, .jsonl.gz, .jsonl.zst, .parquet, or - for standard output; rejections, manifest " +
+          "and dataset card go beside it"
       )
     ),
     overwrite: Flag.Boolean("overwrite").pipe(
       Flag.withDescription("replace FILE where it exists"),
       Flag.withDefault(false)
+    ),
+    rejects: Flags.text("rejects", "FILE", "where rejections go (default beside FILE, with .rejects.jsonl)"),
+    journal: Flags.text(
+      "journal",
+      "FILE",
+      "where the model's answers are kept, so that a run that was ended goes on (default beside, with .journal.jsonl)"
+    ),
+    format: Flag.Literals("format", Format.names).pipe(
+      Flag.withDescription("the training format (default rows: prompt, target, and all that is known of them)"),
+      Flag.withDefault("rows" as const)
+    ),
+    chatTemplate: Flags.text(
+      "chat-template",
+      "FILE",
+      "the trained model's tokenizer_config.json or .jinja: prompts are rendered by it, and each row is checked against it"
     ),
     eta: Flags.eta,
     tokenizer: Flags.tokenizer,
@@ -66,10 +103,7 @@ export const reconstruct: Command.Command<
     tries: Flags.integer("tries", 1, "how often a summary is sampled before its sample is rejected (default 10)").pipe(
       Flag.withDefault(10)
     ),
-    question: Flags.text("question", "COLUMN", "the column of the question, where it is not found by itself"),
-    reasoning: Flags.text("reasoning", "COLUMN", "the column of the reasoning"),
-    conclusion: Flags.text("conclusion", "COLUMN", "the column of the conclusion"),
-    ...Flags.server(
+    ...Flags.servers(
       "without one, sentences are picked from the reasoning, which is for trying out and not for training data"
     ),
     temperature: Flags.finite("temperature", 2, "how the model samples (default 0.5)"),
@@ -79,38 +113,71 @@ export const reconstruct: Command.Command<
       1,
       "the most tokens the server may write for a summary (default 2 × gamma); more for a model that reasons first"
     ).pipe(Flag.optional),
-    concurrency: Flags.integer("concurrency", 1, "the most samples worked on at once (default 8)").pipe(
-      Flag.withDefault(8)
-    ),
+    concurrency: Flags.integer(
+      "concurrency",
+      1,
+      "the most samples worked on at once, and requests at a server, which begin with 8 and follow what it bears " +
+        "(default 32)"
+    ).pipe(Flag.withDefault(32)),
     window: Flags.integer(
       "window",
       1,
       "the most samples held, those done before a slow one included (default 8 × concurrency)"
     )
       .pipe(Flag.optional),
+    retries: Flags.integer(
+      "retries",
+      0,
+      "how often a request that failed is sent again, after growing waits, before its sample is put off (default 5)"
+    ).pipe(Flag.withDefault(5)),
+    requestsPerMinute: Flags.integer("requests-per-minute", 1, "the most requests in a minute, to all servers").pipe(
+      Flag.optional
+    ),
+    tokensPerMinute: Flags.integer("tokens-per-minute", 1, "the most tokens in a minute, read and written").pipe(
+      Flag.optional
+    ),
+    ...Flags.priced,
+    maxCost: Flags.finite(
+      "max-cost",
+      1e9,
+      "stop when so many US dollars are spent, earlier runs of the journal included"
+    ),
+    maxTokens: Flags.integer("max-tokens", 1, "stop when so many tokens are read and written, earlier runs included")
+      .pipe(
+        Flag.optional
+      ),
     show: Flag.Boolean("show").pipe(
       Flag.withDescription("print the first instance"),
       Flag.withDefault(false)
+    ),
+    json: Flag.Boolean("json").pipe(
+      Flag.withDescription("print the manifest, and progress as JSON lines on standard error"),
+      Flag.withDefault(false)
     )
   },
-  Effect.fnUntraced(function* (options) {
-    const { input, out, eta, gamma, packing, summaries, tags, tries, concurrency } = options
-    const dialect = Dialect.dialects[options.dialect]
-    const tally = Tally.make()
-    const window = Option.getOrElse(options.window, () => 8 * concurrency)
-    if (window < concurrency) {
-      return yield* Flags.usageError(
-        `Cannot use --window ${window}: it must be at least --concurrency, which is ${concurrency}`
-      )
-    }
-    yield* requireOther(input, out)
-    const writer = yield* writerOf(options)
-    const columns = Object.fromEntries(
-      (["question", "reasoning", "conclusion"] as const).flatMap((part) =>
-        Option.isSome(options[part]) ? [[part, options[part].value]] : []
-      )
-    )
-    yield* Effect.gen(function* () {
+  Effect.fnUntraced(
+    function* (options) {
+      const { out, eta, gamma, packing, summaries, tags, tries, concurrency, overwrite } = options
+      const window = Option.getOrElse(options.window, () => 8 * concurrency)
+      if (window < concurrency) {
+        return yield* Flags.usageError(
+          `Cannot use --window ${window}: it must be at least --concurrency, which is ${concurrency}`
+        )
+      }
+      const paths = pathsOf(options)
+      const files = yield* Flags.filesOf(options)
+      yield* requireOther(files, paths)
+      const template = Option.isSome(options.chatTemplate)
+        ? yield* ChatTemplate.load(options.chatTemplate.value)
+        : undefined
+      const dialect = {
+        ...Dialect.dialects[options.dialect],
+        ...template !== undefined && { template: template.template }
+      }
+      const render = yield* Flags.checked(() => Format.make(options.format, { dialect }))
+      const check = template && (yield* Flags.checked(() => ChatTemplate.check(template, dialect, options.format)))
+      const writer = yield* Writer.make(options, paths.journal)
+      const { budget, journal } = writer
       const tokenizer = yield* Tokenizer
       if (Option.isNone(options.tokenizer) && Option.isSome(options.model) && !OPENAI.test(options.model.value)) {
         yield* Console.error(
@@ -118,39 +185,129 @@ export const reconstruct: Command.Command<
             "If the model to be trained is not either, give its tokenizer.json as --tokenizer."
         )
       }
-      yield* Progress.show(() => Tally.line(tally)).pipe(
-        Effect.andThen(
-          Jsonl.read(input, columns).pipe(
-            Reconstruction.reconstruct({ eta, gamma, dialect, packing, summaries, tags, tries, concurrency, window }),
-            Jsonl.tee(out, { existing: options.overwrite ? "replace" : "fail" }),
-            Stream.runForEach((result) => Effect.sync(() => Tally.add(tally, result)))
-          )
-        ),
+
+      const tally = Tally.make()
+      const findings = Findings.make(paths.findings)
+      const finish = (
+        result: Result.Result<Reconstruction.Row, Rejection.Rejection>
+      ): ReadonlyArray<Result.Result<object, Rejection.Rejection>> => {
+        Tally.add(tally, result)
+        if (Result.isFailure(result)) return [result]
+        if (check !== undefined) findings.add(result.success, check(result.success))
+        const rendered = render(result.success)
+        for (const one of rendered) Tally.write(tally, one)
+        return rendered
+      }
+
+      const began = yield* Clock.currentTimeMillis
+      let bytesRead = 0
+      const bytesTotal = sumOf(files)
+      const spentBefore = budget?.spent().requests
+      let since: Progress.Since | undefined
+      const snapshot = (): Progress.Snapshot => {
+        const elapsed = Date.now() - began
+        const { samples, rows, rejected } = tally
+        const spent = budget?.spent()
+        if (spent !== undefined && spent.requests > spentBefore!) {
+          since ??= { elapsed, samples, bytesRead, outputTokens: spent.outputTokens }
+        }
+        return { elapsed, samples, rows, rejected, bytesRead, bytesTotal, spent, since }
+      }
+      const run = Flags.read(options, (bytes) => bytesRead += bytes).pipe(
+        Reconstruction.reconstruct({
+          ...{ eta, gamma, dialect, packing, summaries, tags, tries, concurrency, window },
+          failures: "reject"
+        }),
+        Stream.map(finish),
+        Stream.flattenIterable,
+        Dataset.tee(out, { existing: overwrite ? "replace" : "fail", rejects: paths.rejects }),
+        Stream.runDrain,
+        Effect.provide(writer.layer)
+      )
+      const shown = options.json
+        ? Progress.log(() => Progress.json(snapshot()))
+        : Progress.show((columns) => Progress.render(snapshot(), columns))
+      yield* Effect.andThen(shown, run).pipe(
         Effect.scoped,
+        // What is under way is paid for, so that it is waited for, but not where a person does not want to wait.
+        Effect.tapError(() => journal?.drain ?? Effect.void),
+        journal === undefined ? identity : noted(journal, {
+          args: (yield* Arguments).map(withoutQuery),
+          bytes: bytesTotal ?? null,
+          model: writer.name,
+          price: writer.price ?? null
+        }, () => ({ ...tally, bytes: bytesRead })),
         Effect.mapError((error) =>
-          error._tag === "JsonlError" && error.reason === "exists"
+          error._tag === "StorageError" && error.reason === "exists"
             ? Flags.usageError(`${error.message}; --overwrite replaces it`)
             : error
         ),
         Effect.onError((cause) =>
           tally.samples === 0 && !Cause.hasInterrupts(cause) ? Effect.void : Console.error(
-            `${Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"}. Written to ${out}: ${Tally.line(tally)}` +
-              (Tally.rejected(tally) > 0 ? ` (to ${Jsonl.rejectsFileOf(out)})` : "")
+            `${Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"}. Written to ${Storage.partialOf(out)}: ` +
+              `${Tally.line(tally)}.` +
+              (journal === undefined ? "" : ` The answers are in ${paths.journal}: the same command goes on.`)
           )
         )
       )
-      yield* Console.log(Tally.table(tally, [
-        ["read from", input],
-        ["written to", out],
-        ...Tally.rejected(tally) > 0 ? [["rejections to", Jsonl.rejectsFileOf(out)] as const] : [],
-        ["eta, gamma", `${eta}, ${gamma}`],
-        ["tokenizer", tokenizer.name],
-        ["dialect, packing", `${dialect.name}, ${packing}`],
-        ["summaries", `${summaries}, by ${writer.name}`]
-      ]))
-      if (options.show && tally.first !== undefined) yield* Console.log(`\n${Tally.show(tally.first)}`)
-    }).pipe(Effect.provide(writer.layer), Effect.provide(Flags.tokenizerOf(options.tokenizer)))
-  })
+
+      yield* findings.write
+      yield* writeDatasetInfo(options.format, out)
+      const manifest: Manifest.Manifest = {
+        inftythink: version,
+        finished: new Date(yield* Clock.currentTimeMillis).toISOString(),
+        inputs: yield* Effect.forEach(files, ({ name }) => Manifest.describe(name)),
+        output: { ...yield* Manifest.describe(out), format: options.format, rows: tally.written },
+        rejects: Tally.rejected(tally) + tally.unwritten.size === 0 ? null : yield* Manifest.describe(paths.rejects),
+        options: {
+          eta,
+          gamma,
+          tokenizer: tokenizer.name,
+          dialect: dialect.name,
+          "chat template": template?.name ?? null,
+          packing,
+          summaries,
+          "summary prompt": Summary.version,
+          "summaries by": writer.name,
+          temperature: budget === undefined ? null : Writer.temperatureOf(options),
+          "top-p": budget === undefined ? null : Writer.topPOf(options),
+          tags,
+          tries,
+          generations: options.generations
+        },
+        counts: Tally.counts(tally),
+        rejected: Object.fromEntries([...tally.rejected, ...tally.unwritten]),
+        findings: findings.counts(),
+        spent: budget === undefined ? null : { cost: null, ...budget.spent() }
+      }
+      if (!Storage.isStandard(out)) {
+        yield* writeText(paths.manifest, Manifest.render(manifest))
+        yield* writeText(paths.card, Card.render(manifest, tally.columns))
+      }
+      const say = Storage.isStandard(out) ? Console.error : Console.log
+      yield* say(
+        options.json ? Manifest.render(manifest).trimEnd() : Tally.table(tally, [
+          ["read from", files.map(({ name }) => name).join(", ")],
+          ["written to", out],
+          ...manifest.rejects === null ? [] : [["rejections to", paths.rejects] as const],
+          ["eta, gamma", `${eta}, ${gamma}`],
+          ["tokenizer", tokenizer.name],
+          ["dialect, packing", `${dialect.name}, ${packing}`],
+          ["summaries", `${summaries}, by ${writer.name}`]
+        ], findings.lines())
+      )
+      if (options.show && tally.first !== undefined) yield* say(`\n${Tally.show(tally.first)}`)
+      const failed = tally.rejected.get("request-failed") ?? 0
+      if (failed > 0) {
+        const again = journal === undefined ? "" : `; inftythink retry ${paths.journal} asks again`
+        return yield* new Incomplete({
+          message: `Cannot reconstruct ${failed} samples: the server failed for them${again}`
+        })
+      }
+    },
+    Effect.scoped,
+    (effect, { tokenizer }) => Effect.provide(effect, Flags.tokenizerOf(tokenizer))
+  )
 ).pipe(
   Command.withDescription("Turn long reasonings into InftyThink training data"),
   Command.withExamples([
@@ -160,57 +317,145 @@ export const reconstruct: Command.Command<
       description: "with summaries from an OpenAI-compatible server"
     },
     {
+      command: "inftythink reconstruct 'data/*.parquet' --out train.parquet --format verl --chat-template Qwen3/",
+      description: "from Parquet to Parquet, in a training format, checked against the model's template"
+    },
+    {
       command: "inftythink reconstruct traces.jsonl --out instances.jsonl --show",
       description: "to see what it does, without a server"
     }
   ])
 )
 
-/** Refuses to write over the file that is read. */
-const requireOther = (input: string, out: string): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
+/** The files of a run beside its output. */
+interface Paths {
+  readonly out: string
+  readonly rejects: string
+  /** Left out where answers are not kept. */
+  readonly journal: string | undefined
+  readonly manifest: string
+  readonly card: string
+  readonly findings: string
+}
+
+const pathsOf = (
+  { out, rejects, journal }: {
+    readonly out: string
+    readonly rejects: Option.Option<string>
+    readonly journal: Option.Option<string>
+  }
+): Paths => {
+  const beside = (ending: string): string => `${stemOf(out)}.${ending}`
+  return {
+    out,
+    rejects: Option.getOrElse(rejects, () => Dataset.rejectsFileOf(out)),
+    journal: Option.getOrElse(journal, () => Storage.isStandard(out) ? undefined : beside("journal.jsonl")),
+    manifest: beside("manifest.json"),
+    card: beside("card.md"),
+    findings: beside("findings.jsonl")
+  }
+}
+
+/** The path of an output without its ending. */
+const stemOf = (out: string): string => Dataset.rejectsFileOf(out).replace(/\.rejects\.jsonl$/, "")
+
+/** Refuses to write over a file that is read. */
+const requireOther = (
+  inputs: ReadonlyArray<Dataset.File>,
+  { out, rejects, journal }: Paths
+): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
     const realPath = (file: string): Effect.Effect<string | undefined> =>
       Effect.orElseSucceed(files.realPath(file), () => undefined)
-    const read = yield* realPath(input)
-    for (const file of [out, Jsonl.rejectsFileOf(out)]) {
-      if (read !== undefined && (yield* realPath(file)) === read) {
+    const read = new Set(yield* Effect.forEach(inputs, ({ name }) => realPath(name)))
+    for (const file of [out, rejects, ...journal === undefined ? [] : [journal]]) {
+      const real = yield* realPath(file)
+      if (real !== undefined && read.has(real)) {
         return yield* Flags.usageError(`Cannot write ${file}: it is what is read`)
       }
     }
   })
 
+/** The bytes of files, where they are known of all. */
+const sumOf = (files: ReadonlyArray<Dataset.File>): number | undefined => {
+  let sum = 0
+  for (const { bytes } of files) {
+    if (bytes === undefined) return undefined
+    sum += bytes
+  }
+  return sum
+}
+
+/** Notes in a journal how a run begins, every ten seconds how far it is, and how it ends. */
+const noted = <A, E extends { readonly message: string }, R>(
+  { note }: Journal.Journal,
+  begin: Omit<Journal.Begin, "_tag" | "at" | "folder">,
+  now: () => Pick<Tally.Tally, "samples" | "rows" | "rejected"> & { readonly bytes: number }
+) =>
+(run: Effect.Effect<A, E, R>): Effect.Effect<A, E | Journal.JournalError, R> => {
+  const progress = Effect.flatMap(Clock.currentTimeMillis, (at) => {
+    const { samples, rows, rejected, bytes } = now()
+    return note({ _tag: "Progress", at, samples, rows, rejected: Object.fromEntries(rejected), bytes })
+  })
+  const end = (exit: Exit.Exit<A, E>): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      yield* progress
+      const failure = Exit.isSuccess(exit) ? Option.none() : Cause.findErrorOption(exit.cause)
+      yield* note({
+        _tag: "End",
+        at: yield* Clock.currentTimeMillis,
+        how: Exit.isSuccess(exit) ? "done" : Cause.hasInterruptsOnly(exit.cause) ? "interrupted" : "stopped",
+        ...Option.isSome(failure) && { message: failure.value.message }
+      })
+    }).pipe(Effect.ignore)
+  return Effect.gen(function* () {
+    yield* note({ _tag: "Begin", at: yield* Clock.currentTimeMillis, folder: process.cwd(), ...begin })
+    yield* progress.pipe(Effect.delay("10 seconds"), Effect.repeat(Schedule.forever), Effect.forkScoped)
+    return yield* run.pipe(Effect.onExit(end))
+  }).pipe(Effect.scoped)
+}
+
+/** Adds a dataset to the `dataset_info.json` that LLaMA-Factory reads beside it. */
+const writeDatasetInfo = (
+  format: Format.Name,
+  out: string
+): Effect.Effect<void, Storage.StorageError | Flags.UsageError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    if (format !== "alpaca" && format !== "sharegpt" || Storage.isStandard(out)) return
+    const files = yield* FileSystem.FileSystem
+    const folder = out.slice(0, out.lastIndexOf("/") + 1)
+    const path = `${folder}dataset_info.json`
+    const known = yield* Effect.orElseSucceed(files.readFileString(path), () => "{}")
+    const info = yield* Effect.mapError(
+      Schema.decodeUnknownEffect(DatasetInfo)(known),
+      () => Flags.usageError(`Cannot write ${path}: what is there is no JSON object`)
+    )
+    const made = { ...info, ...Format.datasetInfo(format, out.slice(folder.length)) }
+    yield* writeText(path, `${JSON.stringify(made, null, 2)}\n`)
+  })
+
+const DatasetInfo = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
+
+const writeText = (path: string, text: string): Effect.Effect<void, Storage.StorageError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    yield* Effect.mapError(files.writeFileString(path, text), (cause) => Storage.errorOf("write", path, cause))
+  })
+
 /** Names of OpenAI's models, for which its encodings are right. */
 const OPENAI = /^(?:openai\/)?(?:gpt-|chatgpt-|o\d|text-)/
 
-/** Who writes the summaries, and the layer that provides it. */
-interface Writer {
-  readonly name: string
-  readonly layer: Layer.Layer<Summarizer.Summarizer, never, Tokenizer>
+/** An argument without the query of an address, which may hold a key. */
+const withoutQuery = (argument: string): string =>
+  Storage.isAddress(argument) ? argument.replace(/\?[^#]*/, "") : argument
+
+interface Fields {
+  readonly message: string
 }
 
-const writerOf = (
-  { temperature, topP, summaryTokens, ...server }: Flags.Server & {
-    readonly temperature: Option.Option<number>
-    readonly topP: Option.Option<number>
-    readonly summaryTokens: Option.Option<number>
-  }
-): Effect.Effect<Writer, Flags.UsageError> =>
-  Effect.gen(function* () {
-    const model = yield* Flags.modelOf(server)
-    if (model === undefined) {
-      yield* Console.error(
-        "Note: without --base-url and --model, summaries are sentences picked from the reasoning. " +
-          "That is for trying out, not for training data."
-      )
-      return { name: "extractive", layer: Extractive.layer }
-    }
-    const summarizer = Summarizer.layer({
-      sampling: {
-        temperature: Option.getOrElse(temperature, () => 0.5),
-        topP: Option.getOrElse(topP, () => 0.95)
-      },
-      ...Option.isSome(summaryTokens) && { maxTokens: () => summaryTokens.value }
-    })
-    return { name: model.name, layer: Layer.provide(summarizer, model.layer) }
-  })
+const Base: new (fields: Fields) => Cause.YieldableError & Readonly<Fields> & { readonly _tag: "Incomplete" } = Data
+  .TaggedError("Incomplete")
+
+/** A run came to its end, and some of its samples have no rows because the server failed. */
+export class Incomplete extends Base {}

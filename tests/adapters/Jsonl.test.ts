@@ -13,6 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
 import * as Jsonl from "../../lib/adapters/Jsonl.ts"
+import { StorageError } from "../../lib/adapters/Storage.ts"
 import * as Rejection from "../../lib/core/Rejection.ts"
 import type { Sample } from "../../lib/core/Sample.ts"
 import { law, sentence } from "../support/text.ts"
@@ -161,6 +162,74 @@ test("makeLines and read: a limit that is no length is refused where it is given
   }
 })
 
+// ---- elements
+
+const elementsOf = (chunks: ReadonlyArray<Uint8Array>, maxLineBytes = 1000): ReadonlyArray<Jsonl.Line> => {
+  const elements = Jsonl.makeElements(maxLineBytes)
+  return [...chunks.flatMap((chunk) => elements.feed(chunk)), ...elements.end()]
+}
+
+/** JSON with what a cutter could take for structure in its strings. */
+const json: fc.Arbitrary<unknown> = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 3 },
+    fc.constantFrom(1, null, true, "", "a", "[", "]", "{,}", '"', "\\", '\\"', "思\n,", '",'),
+    fc.array(tie("value"), { maxLength: 3 }),
+    fc.dictionary(fc.constantFrom("a", "]", '"', ","), tie("value"), { maxKeys: 3, noNullPrototype: true })
+  )
+})).value
+
+const layout = fc.record({
+  values: fc.array(json, { maxLength: 5 }),
+  indent: fc.constantFrom(undefined, 2, "\t"),
+  newline: fc.constantFrom("\n", "\r\n")
+})
+
+law("elements: they are the array's, with the lines they begin in, wherever it is cut", layout, (layout) => {
+  const { values, indent, newline } = layout
+  const text = `${JSON.stringify(values, null, indent)}\n`.replaceAll("\n", newline)
+  const bytes = bytesOf(text)
+  const whole = elementsOf([bytes])
+  assert.deepEqual(whole.map(({ bytes }) => JSON.parse(new TextDecoder().decode(bytes))), values)
+  const lines = values.map((_, i) => {
+    const before = JSON.stringify(values.slice(0, i + 1), null, indent).split("\n").length
+    const own = JSON.stringify(values[i], null, indent).split("\n").length
+    return indent === undefined ? 1 : before - own
+  })
+  assert.deepEqual(whole.map(({ number }) => number), lines)
+  for (let place = 0; place <= bytes.length; place++) {
+    assert.deepEqual(elementsOf(cutAt(bytes, [place])), whole)
+    assert.deepEqual(elementsOf([bytes.subarray(0, place), new Uint8Array(0), bytes.subarray(place)]), whole)
+  }
+  assert.deepEqual(
+    elementsOf(cutAt(bytes, [...bytes.keys()]), 3),
+    whole.map((element) => element.length <= 3 ? element : { number: element.number, length: element.length })
+  )
+}, 100)
+
+test("read: an array gives its elements, and a rejection where it breaks off or goes on", () => {
+  const array = (...records: ReadonlyArray<string>) => `[\n${records.join(",\n")}\n]\n`
+  assert.deepEqual(outline(readText(`\ufeff${array(record(1), "7", record(2))}`)), [
+    "1",
+    "unknown-shape x.jsonl:3",
+    "2"
+  ])
+  assert.deepEqual(outline(readText("[]")), [])
+  assert.deepEqual(outline(readText(array(record(1), '{"id"'))), [
+    "1",
+    "invalid-json x.jsonl:3",
+    "invalid-json x.jsonl:5"
+  ])
+  assert.deepEqual(outline(readText(array(record(1), record(2)).slice(0, -3))), ["1", "2", "invalid-json x.jsonl:3"])
+  assert.deepEqual(outline(readText(`[${record(1)}`)), ["1", "invalid-json x.jsonl:1"])
+  assert.deepEqual(outline(readText(`[${record(1)},`)), ["1", "invalid-json x.jsonl:1"])
+  assert.deepEqual(outline(readText(`${array(record(1))}oops`)), ["1", "invalid-json x.jsonl:4"])
+  assert.deepEqual(outline(readText(array(record("x".repeat(99)), record(2)), { maxLineBytes: 90 })), [
+    "line-too-long x.jsonl:2",
+    "2"
+  ])
+})
+
 // ---- read
 
 testIn("read: a file gives its samples with their places", async (folder) => {
@@ -237,8 +306,8 @@ test("read: UTF-8 that is cut off, overlong, or half a surrogate pair is invalid
 testIn("read: a file that is missing or no file is an error", async (folder) => {
   const file = join(folder, "none.jsonl")
   const missing = await run(Effect.flip(Stream.runCollect(Jsonl.read(file))))
-  assert.ok(missing instanceof Jsonl.JsonlError)
-  assert.deepEqual([missing._tag, missing.reason, missing.file], ["JsonlError", "not-found", file])
+  assert.ok(missing instanceof StorageError)
+  assert.deepEqual([missing._tag, missing.reason, missing.file], ["StorageError", "not-found", file])
   assert.equal(missing.message, `Cannot read ${file}: it does not exist`)
   const directory = await run(Effect.flip(Stream.runCollect(Jsonl.read(folder))))
   assert.equal(directory.reason, "unreadable")
@@ -330,10 +399,25 @@ testIn("write: the report names the files and counts the reasons", async (folder
   assert.deepEqual(linesIn(join(folder, "x.rejects.jsonl")), [1, 2, 3].map(rejection))
 })
 
-testIn("write: a name without .jsonl keeps its ending", async (folder) => {
-  const report = await run(Stream.make(Result.fail(rejection(1))).pipe(Jsonl.write(join(folder, "x.json"))))
-  assert.equal(report.rejectsFile, join(folder, "x.json.rejects.jsonl"))
-  assert.deepEqual(readdirSync(folder).sort(), ["x.json", "x.json.rejects.jsonl"])
+testIn("write: endings are left out of the name of the file for rejections", async (folder) => {
+  const names = ["a.jsonl", "b.jsonl.gz", "c.ndjson.zst", "d.json", "e.txt", "f.jsonl.d/x"]
+  mkdirSync(join(folder, "f.jsonl.d"))
+  const files: Array<string> = []
+  for (const name of names) {
+    const report = await run(Stream.make(Result.fail(rejection(1))).pipe(Jsonl.write(join(folder, name))))
+    assert.deepEqual(linesIn(report.rejectsFile), [rejection(1)])
+    files.push(report.rejectsFile.slice(folder.length + 1))
+  }
+  assert.deepEqual(files, ["a", "b", "c", "d", "e.txt", "f.jsonl.d/x"].map((name) => `${name}.rejects.jsonl`))
+})
+
+testIn("write: rejections go to the file that is named for them", async (folder) => {
+  const file = join(folder, "x.jsonl")
+  const rejects = join(folder, "bad.jsonl.gz")
+  const report = await run(Stream.make(Result.fail(rejection(1))).pipe(Jsonl.write(file, { rejects })))
+  assert.equal(report.rejectsFile, rejects)
+  assert.deepEqual(readdirSync(folder).sort(), ["bad.jsonl.gz", "x.jsonl"])
+  assert.throws(() => Jsonl.tee(file, { rejects: file }), RangeError)
 })
 
 testIn("write: no rows make an empty file", async (folder) => {
@@ -381,14 +465,34 @@ testIn("write: a stream that fails before its first row leaves what was to be re
   assert.equal(readFileSync(join(folder, "x.rejects.jsonl"), "utf8"), "old\n")
 })
 
-testIn("write: a stream that fails later leaves the rows before it, and its own error", async (folder) => {
+testIn(
+  "write: a stream that fails leaves what was there, the rows before it in a partial file, and its error",
+  async (folder) => {
+    const file = join(folder, "x.jsonl")
+    writeFileSync(file, "old\n")
+    const rows = Stream.concat(
+      Stream.make(Result.succeed(1), Result.fail(rejection(1)), Result.succeed(2)),
+      Stream.fail("the server is gone" as const)
+    )
+    const failed = rows.pipe(Jsonl.write(file, { existing: "replace" }))
+    assert.equal(await run(Effect.flip(failed)), "the server is gone")
+    assert.equal(readFileSync(file, "utf8"), "old\n")
+    assert.deepEqual(readdirSync(folder).sort(), ["x.jsonl", "x.jsonl.partial", "x.rejects.jsonl.partial"])
+    assert.deepEqual(linesIn(`${file}.partial`), [1, 2])
+    assert.deepEqual(linesIn(join(folder, "x.rejects.jsonl.partial")), [rejection(1)])
+    // The next run replaces what is left over.
+    await run(Stream.make(Result.succeed(3)).pipe(Jsonl.write(file, { existing: "replace" })))
+    assert.deepEqual(linesIn(file), [3])
+    assert.deepEqual(readdirSync(folder), ["x.jsonl"])
+  }
+)
+
+testIn("tee: a stream that is left early is not complete", async (folder) => {
   const file = join(folder, "x.jsonl")
-  const rows = Stream.concat(
-    Stream.make(Result.succeed(1), Result.succeed(2)),
-    Stream.fail("the server is gone" as const)
-  )
-  assert.equal(await run(Effect.flip(rows.pipe(Jsonl.write(file)))), "the server is gone")
-  assert.deepEqual(linesIn(file), [1, 2])
+  const rows = Stream.range(1, 9).pipe(Stream.rechunk(2), Stream.map((n) => Result.succeed(n)), Jsonl.tee(file))
+  await run(Stream.runDrain(Stream.take(rows, 3)))
+  assert.deepEqual(readdirSync(folder), ["x.jsonl.partial"])
+  assert.deepEqual(linesIn(`${file}.partial`), [1, 2, 3, 4])
 })
 
 testIn("write: a folder that is missing, or a folder in its place, is an error", async (folder) => {
@@ -407,7 +511,7 @@ testIn("write: a row that is not JSON is an error", async (folder) => {
   for (const [i, row] of [undefined, 5n].entries()) {
     const file = join(folder, `${i}.jsonl`)
     const error = await run(Effect.flip(Stream.make(Result.succeed(row)).pipe(Jsonl.write(file))))
-    assert.ok(error instanceof Jsonl.JsonlError)
+    assert.ok(error instanceof StorageError)
     assert.equal(error.reason, "unwritable")
     assert.ok(error.message.startsWith(`Cannot write ${file}: `))
   }
@@ -455,29 +559,33 @@ testIn("interruption: a write that is under way is finished, and then the file i
     yield* Fiber.join(stopping)
   }))
   assert.deepEqual(log, ["written", "close"])
-  assert.deepEqual(linesIn(file), [1, 2])
+  assert.deepEqual(linesIn(`${file}.partial`), [1, 2])
 })
 
-testIn("interruption: what the stream has given is in the files, whichever row it comes after", async (folder) => {
-  for (const given of [0, 1, 2, 5]) {
-    const file = join(folder, `${given}.jsonl`)
-    await run(Effect.gen(function* () {
-      const waiting = yield* Deferred.make<void>()
-      const rows = Stream.range(1, 5).pipe(
-        Stream.rechunk(1),
-        Stream.map((n) => n === 3 ? Result.fail(rejection(n)) : Result.succeed(n)),
-        Stream.take(given),
-        Stream.concat(Stream.fromEffectDrain(Effect.andThen(Deferred.succeed(waiting, undefined), Effect.never)))
-      )
-      const writing = yield* Effect.forkChild(rows.pipe(Jsonl.write(file)))
-      yield* Effect.raceFirst(Deferred.await(waiting), Fiber.join(writing))
-      yield* Fiber.interrupt(writing)
-    }))
-    const written = [1, 2, 4, 5].filter((n) => n <= given)
-    assert.deepEqual(existsSync(file) ? linesIn(file) : [], written)
-    assert.equal(existsSync(join(folder, `${given}.rejects.jsonl`)), given >= 3)
+testIn(
+  "interruption: what the stream has given is in the partial files, whichever row it comes after",
+  async (folder) => {
+    for (const given of [0, 1, 2, 5]) {
+      const file = join(folder, `${given}.jsonl`)
+      await run(Effect.gen(function* () {
+        const waiting = yield* Deferred.make<void>()
+        const rows = Stream.range(1, 5).pipe(
+          Stream.rechunk(1),
+          Stream.map((n) => n === 3 ? Result.fail(rejection(n)) : Result.succeed(n)),
+          Stream.take(given),
+          Stream.concat(Stream.fromEffectDrain(Effect.andThen(Deferred.succeed(waiting, undefined), Effect.never)))
+        )
+        const writing = yield* Effect.forkChild(rows.pipe(Jsonl.write(file)))
+        yield* Effect.raceFirst(Deferred.await(waiting), Fiber.join(writing))
+        yield* Fiber.interrupt(writing)
+      }))
+      const written = [1, 2, 4, 5].filter((n) => n <= given)
+      assert.equal(existsSync(file), false)
+      assert.deepEqual(existsSync(`${file}.partial`) ? linesIn(`${file}.partial`) : [], written)
+      assert.equal(existsSync(join(folder, `${given}.rejects.jsonl.partial`)), given >= 3)
+    }
   }
-})
+)
 
 // ---- real records
 

@@ -56,7 +56,7 @@ test("reconstruct: without a server, prints a table and the first instance, and 
   ) assert.match(stdout, line)
   assert.ok(stdout.includes(String(rows[0]!.prompt)) && stdout.includes(String(rows[0]!.target)))
   assert.match(stderr, /for trying out, not for training data/)
-  assert.match(stderr, new RegExp(`^14 samples, ${rows.length} instances, 2 rejected$`, "m"))
+  assert.match(stderr, new RegExp(`^100% · 14 samples · ${rows.length} instances · 2 rejected · `, "m"))
 })
 
 test("reconstruct: summaries come from the server, asked with the key, and the rows name its model", async () => {
@@ -118,8 +118,12 @@ test("reconstruct: Ctrl-C ends cleanly, and says what was written", async () => 
   child.kill("SIGINT")
   const { code, stderr } = await done
   assert.equal(code, 130)
-  assert.match(stderr, /^Interrupted\. Written to out\.jsonl: 2 samples, 4 instances, 0 rejected$/m)
-  assert.deepEqual(readLines(join(folder, "out.jsonl")).map(({ sample }) => sample), ["s0", "s0", "s1", "s1"])
+  assert.match(
+    stderr,
+    /^Interrupted\. Written to out\.jsonl\.partial: 2 samples, 4 instances, 0 rejected\..* the same command goes on/m
+  )
+  assert.deepEqual(readLines(join(folder, "out.jsonl.partial")).map(({ sample }) => sample), ["s0", "s0", "s1", "s1"])
+  assert.equal(existsSync(join(folder, "out.jsonl")), false)
 })
 
 test("reconstruct: a server that fails ends it, and what was written before is said", async () => {
@@ -131,9 +135,12 @@ test("reconstruct: a server that fails ends it, and what was written before is s
     ...["--base-url", server.baseUrl, "--model", "m"]
   ])
   assert.equal(code, 1)
-  assert.match(stderr, /^Stopped\. Written to out\.jsonl: 2 samples, 4 instances, 0 rejected$/m)
+  assert.match(
+    stderr,
+    /^Stopped\. Written to out\.jsonl\.partial: 2 samples, 4 instances, 0 rejected\..* the same command goes on/m
+  )
   assert.match(stderr, /^inftythink: Cannot complete a request to m at http.*401/m)
-  assert.equal(readLines(join(folder, "out.jsonl")).length, 4)
+  assert.equal(readLines(join(folder, "out.jsonl.partial")).length, 4)
 })
 
 const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegExp]> = [
@@ -143,7 +150,7 @@ const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegEx
   [["--dialect", "v3"], /--dialect: "v3"/],
   [["--temperature", "9"], /--temperature: "9"/],
   [["--concurency", "2"], /--concurency[^]*--concurrency/],
-  [["--window", "2"], /--window 2: it must be at least --concurrency, which is 8/],
+  [["--window", "2"], /--window 2: it must be at least --concurrency, which is 32/],
   [["--tokenizer", "no.json"], /no\.json: it does not exist; --tokenizer takes o200k_base/],
   [["--model", "m"], /--model without --base-url/],
   [["--base-url", "http://localhost/v1"], /--base-url without --model/],

@@ -22,22 +22,24 @@ export interface Running {
 
 const main = fileURLToPath(new URL("../../lib/apps/main.ts", import.meta.url))
 
-/** Starts the command in a folder. */
+/** Starts the command in a folder, with a text on its standard input, or none. */
 export const start = (
   folder: string,
   args: ReadonlyArray<string>,
-  env: Readonly<Record<string, string>> = {}
+  env: Readonly<Record<string, string>> = {},
+  input?: string
 ): Running => {
   const before = "Deno" in globalThis ? ["run", "--allow-all", "--no-check"] : []
   const child = spawn(process.execPath, [...before, main, ...args], {
     cwd: folder,
     env: { ...process.env, NO_COLOR: "1", ...env },
-    stdio: ["ignore", "pipe", "pipe"]
+    stdio: [input === undefined ? "ignore" : "pipe", "pipe", "pipe"]
   })
+  child.stdin?.end(input)
   let stdout = ""
   let stderr = ""
-  child.stdout.setEncoding("utf8").on("data", (text: string) => stdout += text)
-  child.stderr.setEncoding("utf8").on("data", (text: string) => stderr += text)
+  child.stdout?.setEncoding("utf8").on("data", (text: string) => stdout += text)
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => stderr += text)
   const done = new Promise<Ran>((resolve, reject) => {
     child.on("error", reject)
     // Deno's node:child_process takes an exit with 130 for the signal.

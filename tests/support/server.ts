@@ -19,11 +19,16 @@ export interface Server extends AsyncDisposable {
   readonly asked: ReadonlyArray<Asked>
 }
 
-/** Starts a server that answers each request with the text, or refuses it with the status, that `answer` gives. */
+/** What a server does with a request: answers with a text, refuses with a status, or breaks off behind some of a text. */
+export type Answer = string | number | { readonly breaksOffBehind: string }
+
+/** Starts a server that answers each request as `answer` says, and remembers the last requests, all by default. */
 export const serve = async (
-  answer: (asked: Asked, index: number) => string | number | Promise<string | number>
+  answer: (asked: Asked, index: number) => Answer | Promise<Answer>,
+  { remembered = Infinity }: { readonly remembered?: number } = {}
 ): Promise<Server> => {
   const asked: Array<Asked> = []
+  let count = 0
   const server = createServer(async (request, response) => {
     const one = {
       url: request.url!,
@@ -31,10 +36,12 @@ export const serve = async (
       body: JSON.parse(await bodyOf(request))
     }
     asked.push(one)
-    const text = await answer(one, asked.length - 1)
-    if (typeof text === "number") return response.writeHead(text).end()
+    if (asked.length > remembered) asked.shift()
+    const said = await answer(one, count++)
+    if (typeof said === "number") return response.writeHead(said).end()
     response.writeHead(200, { "content-type": "text/event-stream" })
-    response.end(events(delta({ content: text }), delta({}, "stop"), "[DONE]"))
+    if (typeof said === "string") return response.end(events(delta({ content: said }), delta({}, "stop"), "[DONE]"))
+    response.write(events(delta({ content: said.breaksOffBehind })), () => response.destroy())
   })
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
   const address = server.address()

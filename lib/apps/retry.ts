@@ -1,0 +1,43 @@
+/**
+ * `inftythink retry`: what failed in a run that came to its end is asked again.
+ *
+ * @module
+ */
+import * as Argument from "effect/cli/Argument"
+import type * as CliError from "effect/cli/CliError"
+import * as Command from "effect/cli/Command"
+import * as Effect from "effect/Effect"
+import type * as FileSystem from "effect/FileSystem"
+import process from "node:process"
+import * as Journal from "../adapters/Journal.ts"
+import { Arguments } from "./Arguments.ts"
+import * as Flags from "./Flags.ts"
+import { type Failure, reconstruct } from "./reconstruct.ts"
+import { version } from "./Version.ts"
+
+/** The command. */
+export const retry: Command.Command<
+  "retry",
+  never,
+  unknown,
+  CliError.CliError | Failure,
+  FileSystem.FileSystem | Command.Environment
+> = Command.make(
+  "retry",
+  { journal: Argument.String("journal").pipe(Argument.withDescription("the journal of a run of reconstruct")) },
+  Effect.fnUntraced(function* ({ journal }) {
+    const { begin, end } = yield* Journal.inspect(journal)
+    if (begin === undefined) return yield* Flags.usageError(`Cannot retry ${journal}: no run has used it yet`)
+    const command = ["inftythink", ...begin.args].join(" ")
+    if (end?.how !== "done") {
+      return yield* Flags.usageError(
+        `Cannot retry ${journal}: its run has not come to its end; the same command goes on with it: ${command}`
+      )
+    }
+    if (begin.folder !== process.cwd()) {
+      return yield* Flags.usageError(`Cannot retry ${journal} here: its run was in ${begin.folder}`)
+    }
+    const args = begin.args.includes("--overwrite") ? begin.args : [...begin.args, "--overwrite"]
+    yield* Effect.provideService(Command.runWith(reconstruct, { version })(args.slice(1)), Arguments, args)
+  })
+).pipe(Command.withDescription("Ask again what failed in a run, and write its output anew"))
