@@ -57,6 +57,25 @@ export const packing: Flag.Flag<"greedy" | "even"> = Flag.Literals("packing", ["
   Flag.withDefault("greedy")
 )
 
+/** γ, for summaries. */
+export const gamma: Flag.Flag<number> = integer("gamma", 1, "the most tokens in a summary (default 1024)").pipe(
+  Flag.withDefault(1024)
+)
+
+/** How instances are written. */
+export const dialect: Flag.Flag<"v1" | "plus" | "chat"> = Flag.Literals("dialect", ["v1", "plus", "chat"]).pipe(
+  Flag.withDescription("how instances are written: as InftyThink does (default), as InftyThink+, or as chat"),
+  Flag.withDefault("v1")
+)
+
+/** What to do about tags. */
+export const tags: Flag.Flag<"reject" | "replace"> = Flag.Literals("tags", ["reject", "replace"]).pipe(
+  Flag.withDescription(
+    "what to do about tags and special tokens in a text: reject its sample (default), or write ‹ for <"
+  ),
+  Flag.withDefault("reject")
+)
+
 /** The tokenizer by name or file. */
 export const tokenizer: Flag.Flag<Option.Option<string>> = text(
   "tokenizer",
@@ -135,6 +154,16 @@ export const read = (
 /** The files that the input is. */
 export const filesOf = ({ inputs, inputFormat }: Reading): ReturnType<typeof Dataset.files> =>
   Dataset.files(inputs, Option.isSome(inputFormat) ? { format: inputFormat.value } : {})
+
+/** The bytes of files, where they are known of all. */
+export const bytesOf = (files: ReadonlyArray<Dataset.File>): number | undefined => {
+  let sum = 0
+  for (const { bytes } of files) {
+    if (bytes === undefined) return undefined
+    sum += bytes
+  }
+  return sum
+}
 
 /** What a million tokens cost, in US dollars. */
 export interface Priced {

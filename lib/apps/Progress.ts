@@ -38,6 +38,10 @@ export interface Since extends Pick<Snapshot, "elapsed" | "samples"> {
   readonly outputTokens: number
 }
 
+/** Follows a command as long as the scope is open: as a line for a person, or as JSON lines for machines. */
+export const follow = (snapshot: () => Snapshot, as: "text" | "json"): Effect.Effect<void, never, Scope.Scope> =>
+  as === "json" ? log(() => json(snapshot())) : show((columns) => render(snapshot(), columns))
+
 /** Shows a line as long as the scope is open, on a terminal in place; the last thing it shows is the line at the end. */
 export const show = (line: (columns: number) => string): Effect.Effect<void, never, Scope.Scope> =>
   process.stderr.isTTY !== true ? log(() => line(Infinity)) : Effect.gen(function* () {

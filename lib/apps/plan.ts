@@ -3,7 +3,6 @@
  *
  * @module
  */
-import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Flag from "effect/cli/Flag"
 import * as Console from "effect/Console"
@@ -13,8 +12,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
-import * as Dataset from "../adapters/Dataset.ts"
-import * as Record from "../adapters/Record.ts"
+import type * as Dataset from "../adapters/Dataset.ts"
 import * as Dialect from "../core/Dialect.ts"
 import * as Iteration from "../core/Iteration.ts"
 import * as Meter from "../core/Meter.ts"
@@ -45,10 +43,8 @@ export const plan: Command.Command<
 > = Command.make(
   "plan",
   {
-    inputs: Argument.String("input").pipe(
-      Argument.withDescription("files, folders, patterns or addresses of long reasonings"),
-      Argument.variadic({ min: 1 })
-    ),
+    inputs: Flags.inputs,
+    ...Flags.reading,
     etas: Flag.String("eta").pipe(
       Flag.withMetavar("TOKENS,…"),
       Flag.withDescription("values of eta to compare (default 2048,4096,6144)"),
@@ -56,34 +52,12 @@ export const plan: Command.Command<
     ),
     tokenizer: Flags.tokenizer,
     packing: Flags.packing,
-    gamma: Flags.integer("gamma", 1, "the most tokens in a summary (default 1024)").pipe(Flag.withDefault(1024)),
+    gamma: Flags.gamma,
     summaryLength: Flags.integer("summary-length", 1, "the tokens that a summary is taken to have (default gamma / 2)")
       .pipe(Flag.optional),
-    dialect: Flag.Literals("dialect", ["v1", "plus", "chat"]).pipe(
-      Flag.withDescription("how instances are written (default v1)"),
-      Flag.withDefault("v1")
-    ),
-    tags: Flag.Literals("tags", ["reject", "replace"]).pipe(
-      Flag.withDescription("what to do about tags and special tokens in a text (default reject)"),
-      Flag.withDefault("reject")
-    ),
-    format: Flag.Literals("format", ["jsonl", "parquet", "arrow"]).pipe(
-      Flag.withDescription("what the input is written in, where its ending does not say so"),
-      Flag.optional
-    ),
-    reader: Flag.Literals("reader", Record.readers).pipe(
-      Flag.withDescription("the dataset's shape, where it is not found by itself"),
-      Flag.optional
-    ),
-    generations: Flag.Literals("generations", ["first", "correct", "all"]).pipe(
-      Flag.withDescription("which of several answers to a question are read (default first)"),
-      Flag.withDefault("first")
-    ),
-    question: Flags.text("question", "COLUMN", "the column of the question, where it is not found by itself"),
-    reasoning: Flags.text("reasoning", "COLUMN", "the column of the reasoning"),
-    conclusion: Flags.text("conclusion", "COLUMN", "the column of the conclusion"),
-    priceInput: Flags.finite("price-input", 1e6, "what a million tokens read cost, in US dollars"),
-    priceOutput: Flags.finite("price-output", 1e6, "what a million tokens written cost, in US dollars"),
+    dialect: Flags.dialect,
+    tags: Flags.tags,
+    ...Flags.priced,
     tokensPerSecond: positive("tokens-per-second", "how fast summaries are written, over all requests at once"),
     requestsPerMinute: positive("requests-per-minute", "how many requests are answered"),
     json: Flag.Boolean("json").pipe(
@@ -92,22 +66,13 @@ export const plan: Command.Command<
     )
   },
   Effect.fnUntraced(function* (options) {
-    const { inputs, gamma, packing, tags, json, priceInput, priceOutput } = options
+    const { gamma, packing, tags, json } = options
     const dialect = Dialect.dialects[options.dialect]
     const bad = options.etas.split(",").find((eta) => !/^\s*\d+\s*$/.test(eta))
     if (bad !== undefined) {
       return yield* Flags.usageError(`Cannot use --eta ${options.etas}: ${JSON.stringify(bad)} is no integer`)
     }
-    if (Option.isSome(priceInput) !== Option.isSome(priceOutput)) {
-      const [given, missing] = Option.isSome(priceInput) ? ["input", "output"] : ["output", "input"]
-      return yield* Flags.usageError(`Cannot use --price-${given} without --price-${missing}: both make a price`)
-    }
-    const format = Option.isSome(options.format) ? { format: options.format.value } : {}
-    const columns = Object.fromEntries(
-      (["reader", "question", "reasoning", "conclusion"] as const).flatMap((part) =>
-        Option.isSome(options[part]) ? [[part, options[part].value]] : []
-      )
-    )
+    const price = yield* Flags.priceOf(options)
     yield* Effect.gen(function* () {
       const tokenizer = yield* Tokenizer
       const planner = yield* Flags.checked(() =>
@@ -121,34 +86,20 @@ export const plan: Command.Command<
           tokenizer
         })
       )
-      const sizes = (yield* Dataset.files(inputs, format)).map(({ bytes }) => bytes)
-      const bytesTotal = sizes.reduce(
-        (sum, bytes) => sum === undefined || bytes === undefined ? undefined : sum + bytes,
-        0
-      )
+      const bytesTotal = Flags.bytesOf(yield* Flags.filesOf(options))
       const began = Date.now()
       let bytesRead = 0
       const snapshot = (): Progress.Snapshot => {
         const { samples, rejected } = planner.plan()
         return { elapsed: Date.now() - began, samples, rejected, bytesRead, bytesTotal }
       }
-      const progress = json
-        ? Progress.log(() => Progress.json(snapshot()))
-        : Progress.show((columns) => Progress.render(snapshot(), columns))
-      const samples = Dataset.read(inputs, {
-        ...format,
-        ...columns,
-        generations: options.generations,
-        onRead: (bytes) => void (bytesRead += bytes)
-      })
-      yield* progress.pipe(
+      const samples = Flags.read(options, (bytes) => bytesRead += bytes)
+      yield* Progress.follow(snapshot, json ? "json" : "text").pipe(
         Effect.andThen(Stream.runForEach(samples, (sample) => Effect.sync(() => planner.add(sample)))),
         Effect.scoped
       )
       const assumed: Assumed = {
-        ...Option.isSome(priceInput) && Option.isSome(priceOutput) && {
-          price: { input: priceInput.value, output: priceOutput.value }
-        },
+        ...price !== undefined && { price },
         ...Option.isSome(options.tokensPerSecond) && { tokensPerSecond: options.tokensPerSecond.value },
         ...Option.isSome(options.requestsPerMinute) && { requestsPerMinute: options.requestsPerMinute.value }
       }

@@ -85,21 +85,13 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
     eta: Flags.eta,
     tokenizer: Flags.tokenizer,
     packing: Flags.packing,
-    gamma: Flags.integer("gamma", 1, "the most tokens in a summary (default 1024)").pipe(Flag.withDefault(1024)),
-    dialect: Flag.Literals("dialect", ["v1", "plus", "chat"]).pipe(
-      Flag.withDescription("how instances are written: as InftyThink does (default), as InftyThink+, or as chat"),
-      Flag.withDefault("v1")
-    ),
+    gamma: Flags.gamma,
+    dialect: Flags.dialect,
     summaries: Flag.Literals("summaries", ["recurrent", "cumulative"]).pipe(
       Flag.withDescription("made of the summary before and one segment (default), or of all segments so far"),
       Flag.withDefault("recurrent")
     ),
-    tags: Flag.Literals("tags", ["reject", "replace"]).pipe(
-      Flag.withDescription(
-        "what to do about tags and special tokens in a text: reject its sample (default), or write ‹ for <"
-      ),
-      Flag.withDefault("reject")
-    ),
+    tags: Flags.tags,
     tries: Flags.integer("tries", 1, "how often a summary is sampled before its sample is rejected (default 10)").pipe(
       Flag.withDefault(10)
     ),
@@ -167,6 +159,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
       const paths = pathsOf(options)
       const files = yield* Flags.filesOf(options)
       yield* requireOther(files, paths)
+      if (!overwrite) yield* requireNew(paths)
       const template = Option.isSome(options.chatTemplate)
         ? yield* ChatTemplate.load(options.chatTemplate.value)
         : undefined
@@ -201,7 +194,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
 
       const began = yield* Clock.currentTimeMillis
       let bytesRead = 0
-      const bytesTotal = sumOf(files)
+      const bytesTotal = Flags.bytesOf(files)
       const spentBefore = budget?.spent().requests
       let since: Progress.Since | undefined
       const snapshot = (): Progress.Snapshot => {
@@ -224,10 +217,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
         Stream.runDrain,
         Effect.provide(writer.layer)
       )
-      const shown = options.json
-        ? Progress.log(() => Progress.json(snapshot()))
-        : Progress.show((columns) => Progress.render(snapshot(), columns))
-      yield* Effect.andThen(shown, run).pipe(
+      yield* Effect.andThen(Progress.follow(snapshot, options.json ? "json" : "text"), run).pipe(
         Effect.scoped,
         // What is under way is paid for, so that it is waited for, but not where a person does not want to wait.
         Effect.tapError(() => journal?.drain ?? Effect.void),
@@ -237,11 +227,6 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
           model: writer.name,
           price: writer.price ?? null
         }, () => ({ ...tally, bytes: bytesRead })),
-        Effect.mapError((error) =>
-          error._tag === "StorageError" && error.reason === "exists"
-            ? Flags.usageError(`${error.message}; --overwrite replaces it`)
-            : error
-        ),
         Effect.onError((cause) =>
           tally.samples === 0 && !Cause.hasInterrupts(cause) ? Effect.void : Console.error(
             `${Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"}. Written to ${Storage.partialOf(out)}: ` +
@@ -377,15 +362,16 @@ const requireOther = (
     }
   })
 
-/** The bytes of files, where they are known of all. */
-const sumOf = (files: ReadonlyArray<Dataset.File>): number | undefined => {
-  let sum = 0
-  for (const { bytes } of files) {
-    if (bytes === undefined) return undefined
-    sum += bytes
-  }
-  return sum
-}
+/** Refuses to write over what is there: before anything is noted, so that a run that is done stays done. */
+const requireNew = ({ out, rejects }: Paths): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    for (const file of [out, rejects].filter((file) => !Storage.isStandard(file))) {
+      if (yield* Effect.orElseSucceed(files.exists(file), () => false)) {
+        return yield* Flags.usageError(`Cannot write ${file}: it exists; --overwrite replaces it`)
+      }
+    }
+  })
 
 /** Notes in a journal how a run begins, every ten seconds how far it is, and how it ends. */
 const noted = <A, E extends { readonly message: string }, R>(

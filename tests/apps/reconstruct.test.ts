@@ -240,6 +240,10 @@ test("retry: asks again what failed, and nothing else, and only where the run ca
   assert.match(failed.stdout, /^state +done$/m)
   assert.match(failed.stdout, /^requests failed +1, /m)
 
+  // What is there is not written over, and the run stays one that came to its end.
+  const refused = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...asking(server.baseUrl)])
+  assert.match(refused.stderr, /Cannot write out\.jsonl: it exists; --overwrite replaces it/)
+
   isBad = false
   const before = asked.length
   const again = await run(folder, ["retry", "out.journal.jsonl"])
