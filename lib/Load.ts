@@ -89,6 +89,11 @@ export interface Options {
    */
   readonly failures?: number
   /**
+   * How many requests the servers must have refused, before they answered any, until no more are sent, 20 by default: a
+   * parameter is wrong, or the context is too short for all.
+   */
+  readonly refused?: number
+  /**
    * How long nothing but failures must come until a server counts as down, 1 minute by default; the time that it asks to
    * be left alone is not counted. When all are down, no more requests are sent.
    */
@@ -106,12 +111,13 @@ export const layer = (servers: ReadonlyArray<Server>, options?: Options): Layer.
  * flight fails as `stopped`. Throws a RangeError for a bad option.
  */
 export const make = (servers: ReadonlyArray<Server>, options: Options = {}): Load => {
-  const { start = 8, concurrency = 64, retries = 5, failures = 5 } = options
+  const { start = 8, concurrency = 64, retries = 5, failures = 5, refused = 20 } = options
   requireInteger("the number of servers", servers.length, 1)
   requireInteger("start", start, 1)
   requireInteger("concurrency", concurrency, 1)
   requireInteger("retries", retries, 0)
   requireInteger("failures", failures, 1)
+  requireInteger("refused", refused, 1)
   const longest = Retry.parseMaxRetryAfter(options.maxRetryAfter)
   const patience = Duration.toMillis(Retry.parseDuration("patience", options.patience ?? "1 minute"))
   const requests = Rate.make(options.requestsPerMinute)
@@ -130,6 +136,7 @@ export const make = (servers: ReadonlyArray<Server>, options: Options = {}): Loa
   // What answers were like so far, and when the first request came.
   const written = Rate.make()
   let answers = 0
+  let refusals = 0
   let outputTokens = 0
   let begun: number | undefined
 
@@ -207,6 +214,10 @@ export const make = (servers: ReadonlyArray<Server>, options: Options = {}): Loa
       if (lanes.every(({ pace }) => pace.isDown(now))) breakOff(stateOf(error), error)
     } else if (Exit.isSuccess(exit) || error?.reason === "refused") {
       lane.pace.succeed()
+      // Where nothing was ever answered, it is not the requests that are bad, but what they have in common.
+      if (error !== undefined && ++refusals >= refused && answers === 0) {
+        breakOff(`the first ${refusals} requests to ${name} were all refused, the last with: ${error.message}`, error)
+      }
     } else {
       lane.pace.leave()
       if (error?.reason === "unauthorized" || error?.reason === "not-found") breakOff(error.message, error)

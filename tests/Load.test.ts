@@ -434,6 +434,20 @@ test("Load: a bad key, address or model stops the run at once", async () => {
   }
 })
 
+test("Load: servers that refuse all they are sent stop the run, and once one was answered they do not", async () => {
+  const refusing = (from: number) =>
+    Effect.gen(function* () {
+      const fake = fakeServer((_, index) => index < from ? ok(10) : { after: 10, fault: { reason: "refused" } })
+      const load = Load.make([{ model: fake.model }], { start: 1, concurrency: 1, refused: 3 })
+      const exits = yield* sendAll(load, numbered(5))
+      return { reasons: reasonsOf(exits), last: errorIn(exits[4]!)!.message }
+    })
+  const all = await run(refusing(0))
+  assert.deepEqual(all.reasons, ["refused", "refused", "refused", "stopped", "stopped"])
+  assert.match(all.last, /^Cannot go on: the first 3 requests to m were all refused, the last with: /)
+  assert.deepEqual((await run(refusing(1))).reasons, ["answered", "refused", "refused", "refused", "refused"])
+})
+
 test("Load: when the run stops, what waits to be tried again fails at once", () =>
   run(Effect.gen(function* () {
     const script: Script = ({ content }) => content === "0" ? down : { after: 100, fault: { reason: "unauthorized" } }
@@ -584,6 +598,7 @@ test("Load: a bad option is refused", () => {
   throws({ concurrency: 0.5 }, /^Cannot make a model: concurrency is 0.5, not an integer of at least 1$/)
   throws({ retries: -1 }, /^Cannot make a model: retries is -1, not an integer of at least 0$/)
   throws({ failures: 0 }, /^Cannot make a model: failures is 0, not an integer of at least 1$/)
+  throws({ refused: 0 }, /^Cannot make a model: refused is 0, not an integer of at least 1$/)
   throws({ patience: 0 }, /^Cannot make a model: patience is 0, not a duration longer than 0$/)
   throws({ maxRetryAfter: -1 }, /^Cannot make a model: maxRetryAfter is -1, not a duration longer than 0$/)
   throws({ requestsPerMinute: 0 }, /^Cannot keep a rate: its limit is 0, and must be more than 0$/)

@@ -14,7 +14,7 @@ const npm = readJson("package.json")
 const deno = readJson("deno.json")
 
 /** Adapters that others are made of; they have no export of their own. */
-const internal = ["ServerSentEvents.ts", "Sink.ts", "Storage.ts"]
+const internal = ["Lock.ts", "ServerSentEvents.ts", "Sink.ts", "Storage.ts"]
 
 test("package: both manifests have the same version, licence and exports", () => {
   assert.equal(deno.version, npm.version)

@@ -193,9 +193,11 @@ const inFolder = (
     return paths.flat()
   })
 
-/** Files beside data: what describes it, what `datasets` keeps of computations, and what was rejected. */
-const NO_DATA =
-  /(?:^|\/)(?:dataset_infos?\.json|dataset_dict\.json|state\.json|cache-[^/]*\.arrow|[^/]*\.rejects\.jsonl)$/
+/** Files beside data: what describes it, what `datasets` keeps of computations, and what a run leaves beside its rows. */
+const NO_DATA = new RegExp([
+  String.raw`(?:^|/)(?:dataset_infos?\.json|dataset_dict\.json|state\.json|cache-[^/]*\.arrow)$`,
+  String.raw`\.(?:(?:rejects|journal|findings)\.jsonl|manifest\.json|card\.md|partial|lock)$`
+].join("|"))
 
 const formatOf = (name: string): Format | undefined => {
   const ending = /\.[^./\\]*$/.exec(name.replace(/\.(?:gz|zst)$/, ""))?.[0].toLowerCase()

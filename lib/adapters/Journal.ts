@@ -25,9 +25,6 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
-import { hostname } from "node:os"
-import { resolve } from "node:path"
-import process from "node:process"
 import * as Machine from "../Machine.ts"
 import { estimate } from "../Reasoner.ts"
 import {
@@ -41,6 +38,7 @@ import {
   type Usage
 } from "../TextModel.ts"
 import * as Jsonl from "./Jsonl.ts"
+import * as Lock from "./Lock.ts"
 
 /** A journal that is open. */
 export interface Journal {
@@ -69,6 +67,8 @@ export interface Begin {
   readonly args: ReadonlyArray<string>
   /** The folder it runs in. */
   readonly folder: string
+  /** The file with the rows. */
+  readonly out: string
   /** The bytes of all input; null where they are not known. */
   readonly bytes: number | null
   /** The model that is asked. */
@@ -85,7 +85,7 @@ export interface Progress {
   readonly rows: number
   /** The samples rejected, for each reason. */
   readonly rejected: Readonly<Record<string, number>>
-  /** The bytes of the input that were read. */
+  /** About how many bytes of the input are done. */
   readonly bytes: number
 }
 
@@ -160,7 +160,11 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
     const files = yield* FileSystem.FileSystem
     const scope = yield* Effect.scope
     const attempt = attemptOn(path)
-    yield* lock(path)
+    yield* Effect.mapError(
+      Lock.take(path),
+      (error) =>
+        error._tag === "Taken" ? errorOf("locked", path, "open", error.message) : failureOf(path, "open", error)
+    )
     const file = yield* attempt("open", files.open(path, { flag: "a+" }))
     const places = new Map<string, { readonly from: number; readonly length: number }>()
     const digest = makeDigest()
@@ -281,15 +285,15 @@ export const inspect = (path: string): Effect.Effect<Digest, JournalError, FileS
   })
 
 /** Tells whether a run has a journal open. */
-export const isOpen = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
-  Effect.map(holderOf(lockOf(path)), (holder) => holder !== undefined)
+export const isOpen = (path: string): Effect.Effect<boolean, never, FileSystem.FileSystem> => Lock.isTaken(path)
 
 interface Fields {
   /**
-   * `not-found`: the file, or the folder to write it to, is not there; `locked`: another run has it open; `changed`: it
+   * `not-found`: the file, or the folder to write it to, is not there; `locked`: another run has it open; `foreign`: it
+   * is no journal; `changed`: it
    * is not what it was when it was opened; `unreadable` and `unwritable`: anything else.
    */
-  readonly reason: "not-found" | "locked" | "changed" | "unreadable" | "unwritable"
+  readonly reason: "not-found" | "locked" | "foreign" | "changed" | "unreadable" | "unwritable"
   /** The file. */
   readonly file: string
   /** A sentence that reads "Cannot …: …". */
@@ -361,6 +365,7 @@ const entries: Schema.Codec<Entry> = Schema.Union([
     at: Moment,
     args: Schema.Array(Schema.String),
     folder: Schema.String,
+    out: Schema.String,
     bytes: Schema.NullOr(Count),
     model: Schema.String,
     price: Schema.NullOr(Schema.Struct({ input: Price, output: Price, cachedInput: Schema.optionalKey(Price) }))
@@ -395,8 +400,14 @@ const scan = (
   each: (entry: Entry | undefined, from: number, length: number) => void
 ): Effect.Effect<number, JournalError, FileSystem.FileSystem> => {
   let from = 0
+  let head = new Uint8Array()
   return Stream.unwrap(Effect.map(FileSystem.FileSystem, (files) => files.stream(path))).pipe(
     Stream.mapError((cause) => failureOf(path, "read", cause)),
+    Stream.tap((chunk) =>
+      Effect.sync(() => {
+        if (head.length < BEGINNING.length) head = new Uint8Array([...head, ...chunk.subarray(0, BEGINNING.length)])
+      })
+    ),
     // What stands behind the last newline is torn: it is never ended, and so never given.
     Machine.stream(() => ({ ...Jsonl.makeLines(MAX_LINE_BYTES), end: () => [] })),
     Stream.runForEach(({ bytes, length }) =>
@@ -405,9 +416,17 @@ const scan = (
         from += length + 1
       })
     ),
-    Effect.map(() => from)
+    Effect.flatMap(() =>
+      // A file that is something else is better left alone than repaired.
+      BEGINNING.startsWith(decoder.decode(head.subarray(0, BEGINNING.length)))
+        ? Effect.succeed(from)
+        : Effect.fail(errorOf("foreign", path, "open", `it is no journal: it does not begin with ${BEGINNING}`))
+    )
   )
 }
+
+/** What every entry begins with. */
+const BEGINNING = '{"_tag":"'
 
 /** The longest line: far more than any answer. */
 const MAX_LINE_BYTES = 2 ** 28
@@ -462,81 +481,9 @@ const sum = (one: Usage, other: Usage): Usage => ({
   cachedTokens: (one.cachedTokens ?? 0) + (other.cachedTokens ?? 0)
 })
 
-// ---- the lock
-
-/** The locks that this process holds. */
-const held = new Set<string>()
-
-const Holder = Schema.fromJsonString(Schema.Struct({ process: Schema.Int, host: Schema.String }))
-
-/** Takes the lock of a journal for as long as the scope is open; one whose process is gone is taken over. */
-const lock = (path: string): Effect.Effect<void, JournalError, FileSystem.FileSystem | Scope.Scope> =>
-  Effect.gen(function* () {
-    const files = yield* FileSystem.FileSystem
-    const file = lockOf(path)
-    const attempt = attemptOn(path)
-    const text = JSON.stringify({ process: process.pid, host: hostname() })
-    const create = Effect.as(files.writeFileString(file, text, { flag: "wx" }), true)
-    const take = Effect.catch(
-      create,
-      (cause) => cause.reason._tag === "AlreadyExists" ? Effect.succeed(false) : Effect.fail(cause)
-    )
-    const acquire = Effect.gen(function* () {
-      if (yield* attempt("lock", take)) return
-      const holder = yield* holderOf(file)
-      if (holder !== undefined) {
-        const { process, host } = holder
-        return yield* errorOf(
-          "locked",
-          path,
-          "open",
-          `process ${process} on ${host} has it open; if there is no such run, remove ${file}`
-        )
-      }
-      yield* attempt("lock", files.remove(file, { force: true }))
-      if (!(yield* attempt("lock", take))) {
-        return yield* errorOf("locked", path, "open", "another run has just opened it")
-      }
-    })
-    yield* Effect.acquireRelease(
-      Effect.andThen(acquire, Effect.sync(() => held.add(file))),
-      () =>
-        Effect.andThen(
-          Effect.sync(() => held.delete(file)),
-          Effect.ignore(files.remove(file, { force: true }))
-        )
-    )
-  })
-
-const lockOf = (path: string): string => resolve(`${path}.lock`)
-
-/** Who holds a lock; nobody where its process is gone, or was killed while it wrote the lock. */
-const holderOf = (
-  file: string
-): Effect.Effect<{ readonly process: number; readonly host: string } | undefined, never, FileSystem.FileSystem> =>
-  Effect.gen(function* () {
-    const files = yield* FileSystem.FileSystem
-    const holder = yield* Effect.option(
-      Effect.flatMap(files.readFileString(file), Schema.decodeUnknownEffect(Holder))
-    )
-    return Option.isSome(holder) && (held.has(file) || isAlive(holder.value)) ? holder.value : undefined
-  })
-
-/** Whether a process may be running; of another host's nobody knows. */
-const isAlive = (holder: { readonly process: number; readonly host: string }): boolean => {
-  if (holder.host !== hostname()) return true
-  // Its own number is one that an earlier process had: containers begin to count anew.
-  if (holder.process === process.pid) return false
-  try {
-    return process.kill(holder.process, 0)
-  } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM"
-  }
-}
-
 // ---- errors
 
-type Action = "open" | "lock" | "repair" | "read" | "write"
+type Action = "open" | "repair" | "read" | "write"
 
 const attemptOn =
   (path: string) =>

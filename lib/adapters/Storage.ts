@@ -12,18 +12,21 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import type * as PlatformError from "effect/PlatformError"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Transform } from "node:stream"
 import * as Machine from "../Machine.ts"
+import * as Retry from "../Retry.ts"
+import * as Lock from "./Lock.ts"
 
 interface Fields {
   /**
    * `not-found`: the file, or the folder to write it to, is not there; `exists`: the file to write is;
-   * `unknown-format`: its name does not say what is in it; `missing`: a package that reads it is not installed;
+   * `locked`: another run is writing it; `unknown-format`: its name does not say what is in it; `missing`: a package that reads it is not installed;
    * `unreadable` and `unwritable`: anything else.
    */
-  readonly reason: "not-found" | "exists" | "unknown-format" | "missing" | "unreadable" | "unwritable"
+  readonly reason: "not-found" | "exists" | "locked" | "unknown-format" | "missing" | "unreadable" | "unwritable"
   /** The name of the file, or the pattern that names none. */
   readonly file: string
   /** A sentence that reads "Cannot …: …". */
@@ -119,6 +122,15 @@ export const create = (name: string): Effect.Effect<Target, StorageError, FileSy
     // Of its own, so that the file is closed before it is renamed.
     const scope = yield* Scope.fork(yield* Effect.scope)
     const standard = isStandard(name)
+    if (!standard) {
+      yield* Effect.mapError(
+        Scope.provide(Lock.take(partialOf(name)), scope),
+        (error) =>
+          error._tag === "Taken"
+            ? new StorageError({ reason: "locked", file: name, message: `Cannot write ${name}: ${error.message}` })
+            : errorOf("write", name, error)
+      )
+    }
     const append = standard ? yield* output(name) : yield* attempt(
       files.open(partialOf(name), { flag: "w" }).pipe(
         Scope.provide(scope),
@@ -477,7 +489,22 @@ const ask = (
     return { response, total: total === undefined ? undefined : Number(total) }
   })
 
+/** Asks for a file or a range of it; a server that is busy or away is asked again, a few times. */
 const request = (name: string, range?: string): Effect.Effect<Response, StorageError> =>
+  Effect.gen(function* () {
+    for (let tries = 1;; tries++) {
+      const asked = yield* Effect.result(requestOnce(name, range))
+      if (Result.isSuccess(asked)) return asked.success
+      const { reason, message } = asked.failure
+      if (tries >= TRIES || reason !== "unreadable" || / (?:4(?!08|29)\d\d)$/.test(message)) return yield* asked.failure
+      yield* Effect.flatMap(Retry.backoff(tries), Effect.sleep)
+    }
+  })
+
+/** How often a file is asked for. */
+const TRIES = 4
+
+const requestOnce = (name: string, range?: string): Effect.Effect<Response, StorageError> =>
   Effect.tryPromise({
     // Ranges are of the bytes that are sent: what is compressed on the way has none.
     try: (signal) => fetch(name, { signal, ...range && { headers: { range, "accept-encoding": "identity" } } }),

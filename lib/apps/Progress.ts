@@ -10,6 +10,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import process from "node:process"
 import type { Spent } from "../Budget.ts"
+import type { ServerStatus } from "../Load.ts"
 import * as Price from "../core/Price.ts"
 
 /** How far a command is; what is left out is not known, or not what the command does. */
@@ -22,19 +23,21 @@ export interface Snapshot {
   readonly rows?: number | undefined
   /** Samples that were rejected, by reason. */
   readonly rejected: ReadonlyMap<string, number>
-  /** Bytes of the input that were read; a little more than those of the samples that are done. */
-  readonly bytesRead?: number | undefined
+  /** Bytes of the input that are done, or about so many. */
+  readonly bytesDone?: number | undefined
   /** Bytes of the input in all. */
   readonly bytesTotal?: number | undefined
   /** What was spent on models, in earlier runs of the same journal, too. */
   readonly spent?: Spent | undefined
+  /** The servers that are asked. */
+  readonly servers?: ReadonlyArray<Pick<ServerStatus, "failures" | "pause">> | undefined
   /** How far it was when it began to ask models: what came before was answered by a journal, and says nothing of speed. */
   readonly since?: Since | undefined
 }
 
 /** How far a command was at some time. */
 export interface Since extends Pick<Snapshot, "elapsed" | "samples"> {
-  readonly bytesRead: number
+  readonly bytesDone: number
   readonly outputTokens: number
 }
 
@@ -70,6 +73,7 @@ export const render = (snapshot: Snapshot, columns: number = Infinity): string =
   const { samples, rows, rejected, spent } = snapshot
   const { share, rate, tokenRate, left, projectedCost } = forecast(snapshot)
   const total = sum(rejected)
+  const { failures, pause } = troubleOf(snapshot)
   const isLive = Number.isFinite(columns)
   const parts: ReadonlyArray<Part> = [
     part(1, isLive && share !== undefined && bar(share, BAR)),
@@ -80,6 +84,8 @@ export const render = (snapshot: Snapshot, columns: number = Infinity): string =
     part(10, total > 0 && [...rejected].map(([reason, count]) => `${reason} ${number(count)}`).join(", ")),
     part(8, rate !== undefined && (rate >= 1 ? `${brief(rate)} samples/s` : `${brief(rate * 3600)} samples/h`)),
     part(9, tokenRate !== undefined && `${brief(tokenRate)} tokens/s`),
+    part(4, pause > 0 && `servers left alone for ${duration(pause)}`),
+    part(9, failures > 0 && `${number(failures)} tries failed`),
     part(5, spent !== undefined && costOf(spent)),
     part(6, projectedCost !== undefined && `about ${Price.render(projectedCost)} in all`),
     part(3, left !== undefined && `${duration(left)} left`)
@@ -93,14 +99,14 @@ export const render = (snapshot: Snapshot, columns: number = Infinity): string =
 
 /** Renders a snapshot as one JSON object for machines; what is not known is null. */
 export const json = (snapshot: Snapshot): string => {
-  const { elapsed, samples, rows, rejected, bytesRead, bytesTotal, spent } = snapshot
+  const { elapsed, samples, rows, rejected, bytesDone, bytesTotal, spent, servers } = snapshot
   const { left, projectedCost } = forecast(snapshot)
   return JSON.stringify({
     seconds: elapsed / 1000,
     samples,
     rows: rows ?? null,
     rejected: Object.fromEntries(rejected),
-    bytesRead: bytesRead ?? null,
+    bytesDone: bytesDone ?? null,
     bytesTotal: bytesTotal ?? null,
     secondsLeft: left === undefined ? null : Math.round(left / 1000),
     requests: spent?.requests ?? null,
@@ -109,7 +115,8 @@ export const json = (snapshot: Snapshot): string => {
     outputTokens: spent?.outputTokens ?? null,
     estimated: spent?.estimated ?? null,
     cost: spent?.cost ?? null,
-    projectedCost: projectedCost ?? null
+    projectedCost: projectedCost ?? null,
+    failures: servers === undefined ? null : troubleOf(snapshot).failures
   })
 }
 
@@ -139,26 +146,31 @@ interface Forecast {
   readonly projectedCost?: number
 }
 
-const forecast = ({ elapsed, samples, bytesRead, bytesTotal, spent, since = START }: Snapshot): Forecast => {
+const forecast = ({ elapsed, samples, bytesDone, bytesTotal, spent, since = START }: Snapshot): Forecast => {
   const total = Number(bytesTotal) > 0 ? bytesTotal! : undefined
-  const share = bytesRead === undefined || total === undefined ? undefined : Math.min(1, bytesRead / total)
+  const share = bytesDone === undefined || total === undefined ? undefined : Math.min(1, bytesDone / total)
   const time = elapsed - since.elapsed
   const isSettled = samples > since.samples && time >= SETTLED
-  // Reading is ahead of the work: at its end, it says nothing of what is left.
-  const isTelling = isSettled && share !== undefined && bytesRead! > since.bytesRead && share < 1
+  const isTelling = isSettled && share !== undefined && bytesDone! > since.bytesDone && share < 1
   return {
     ...share !== undefined && { share },
     ...isSettled && { rate: (samples - since.samples) / time * 1000 },
     ...isSettled && spent !== undefined && { tokenRate: (spent.outputTokens - since.outputTokens) / time * 1000 },
-    ...isTelling && { left: time * (total! - bytesRead!) / (bytesRead! - since.bytesRead) },
+    ...isTelling && { left: time * (total! - bytesDone!) / (bytesDone! - since.bytesDone) },
     ...isTelling && spent?.cost !== undefined && { projectedCost: spent.cost / share }
   }
 }
 
-const START: Since = { elapsed: 0, samples: 0, bytesRead: 0, outputTokens: 0 }
+const START: Since = { elapsed: 0, samples: 0, bytesDone: 0, outputTokens: 0 }
 
 /** How long a command runs before its speed says something, in milliseconds. */
 const SETTLED = 10_000
+
+/** The tries that failed, and how long all servers are left alone from now, in milliseconds. */
+const troubleOf = ({ servers = [] }: Snapshot): { readonly failures: number; readonly pause: number } => ({
+  failures: servers.reduce((sum, { failures }) => sum + failures, 0),
+  pause: servers.length === 0 ? 0 : Math.min(...servers.map(({ pause }) => pause))
+})
 
 /** Something a line may say; of a higher rank is what is left out first. */
 interface Part {

@@ -29,6 +29,8 @@ export interface Writer {
   readonly layer: Layer.Layer<Summarizer.Summarizer, never, Tokenizer>
   /** What is spent; left out where nobody is paid. */
   readonly budget?: Budget.Budget
+  /** What sends the requests; left out where there are none. */
+  readonly load?: Load.Load
   /** What keeps the answers; left out where there are none to keep. */
   readonly journal?: Journal.Journal
 }
@@ -95,6 +97,7 @@ export const make = (
       name: load.name,
       layer: Layer.succeed(Summarizer.Summarizer, summarizer),
       budget,
+      load,
       ...journal !== undefined && { journal },
       ...price !== undefined && { price }
     }

@@ -91,7 +91,7 @@ export const plan: Command.Command<
       let bytesRead = 0
       const snapshot = (): Progress.Snapshot => {
         const { samples, rejected } = planner.plan()
-        return { elapsed: Date.now() - began, samples, rejected, bytesRead, bytesTotal }
+        return { elapsed: Date.now() - began, samples, rejected, bytesDone: bytesRead, bytesTotal }
       }
       const samples = Flags.read(options, (bytes) => bytesRead += bytes)
       yield* Progress.follow(snapshot, json ? "json" : "text").pipe(

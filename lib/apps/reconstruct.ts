@@ -18,12 +18,15 @@ import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
+import { resolve } from "node:path"
 import process from "node:process"
 import * as ChatTemplate from "../adapters/ChatTemplate.ts"
 import * as Dataset from "../adapters/Dataset.ts"
 import type * as Journal from "../adapters/Journal.ts"
 import * as Storage from "../adapters/Storage.ts"
+import type * as Budget from "../Budget.ts"
 import * as Dialect from "../core/Dialect.ts"
+import * as Price from "../core/Price.ts"
 import type * as Rejection from "../core/Rejection.ts"
 import * as Summary from "../core/Summary.ts"
 import * as Format from "../Format.ts"
@@ -157,9 +160,8 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
         )
       }
       const paths = pathsOf(options)
-      const files = yield* Flags.filesOf(options)
-      yield* requireOther(files, paths)
-      if (!overwrite) yield* requireNew(paths)
+      const files = yield* inputsOf(options, paths)
+      yield* requireServer(options)
       const template = Option.isSome(options.chatTemplate)
         ? yield* ChatTemplate.load(options.chatTemplate.value)
         : undefined
@@ -170,7 +172,8 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
       const render = yield* Flags.checked(() => Format.make(options.format, { dialect }))
       const check = template && (yield* Flags.checked(() => ChatTemplate.check(template, dialect, options.format)))
       const writer = yield* Writer.make(options, paths.journal)
-      const { budget, journal } = writer
+      const { budget, journal, load } = writer
+      if (!overwrite && !isOwn(paths, journal)) yield* requireNew(paths)
       const tokenizer = yield* Tokenizer
       if (Option.isNone(options.tokenizer) && Option.isSome(options.model) && !OPENAI.test(options.model.value)) {
         yield* Console.error(
@@ -194,6 +197,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
 
       const began = yield* Clock.currentTimeMillis
       let bytesRead = 0
+      let samplesRead = 0
       const bytesTotal = Flags.bytesOf(files)
       const spentBefore = budget?.spent().requests
       let since: Progress.Since | undefined
@@ -201,74 +205,96 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
         const elapsed = Date.now() - began
         const { samples, rows, rejected } = tally
         const spent = budget?.spent()
+        // Reading is ahead of the work: of what was read, the part that is done counts.
+        const bytesDone = samplesRead === 0 ? 0 : bytesRead * samples / samplesRead
         if (spent !== undefined && spent.requests > spentBefore!) {
-          since ??= { elapsed, samples, bytesRead, outputTokens: spent.outputTokens }
+          since ??= { elapsed, samples, bytesDone, outputTokens: spent.outputTokens }
         }
-        return { elapsed, samples, rows, rejected, bytesRead, bytesTotal, spent, since }
+        const servers = load && Effect.runSync(load.status).servers
+        return { elapsed, samples, rows, rejected, bytesDone, bytesTotal, spent, since, servers }
       }
-      const run = Flags.read(options, (bytes) => bytesRead += bytes).pipe(
+      const read = { ...options, inputs: files.map(({ name }) => name) }
+      const run = Flags.read(read, (bytes) => bytesRead += bytes).pipe(
+        Stream.mapArray((samples) => {
+          samplesRead += samples.length
+          return samples
+        }),
         Reconstruction.reconstruct({
           ...{ eta, gamma, dialect, packing, summaries, tags, tries, concurrency, window },
           failures: "reject"
         }),
         Stream.map(finish),
         Stream.flattenIterable,
-        Dataset.tee(out, { existing: overwrite ? "replace" : "fail", rejects: paths.rejects }),
+        Dataset.tee(out, { existing: "replace", rejects: paths.rejects }),
         Stream.runDrain,
         Effect.provide(writer.layer)
       )
-      yield* Effect.andThen(Progress.follow(snapshot, options.json ? "json" : "text"), run).pipe(
+      const follow = Effect.andThen(Progress.follow(snapshot, options.json ? "json" : "text"), run).pipe(
         Effect.scoped,
         // What is under way is paid for, so that it is waited for, but not where a person does not want to wait.
         Effect.tapError(() => journal?.drain ?? Effect.void),
+        Effect.onError((cause) => {
+          const written = tally.samples === 0 ? "" : ` Written to ${Storage.partialOf(out)}: ${Tally.line(tally)}.`
+          const kept = journal === undefined || journal.digest.answers === 0
+            ? ""
+            : ` ${journal.digest.answers} answers are kept in ${paths.journal}: the same command goes on.`
+          const how = Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"
+          return written + kept === "" && how === "Stopped" ? Effect.void : Console.error(`${how}.${written}${kept}`)
+        })
+      )
+      // What is told of the output is a part of the run: where it was killed before that, the next one does it again.
+      const complete = Effect.gen(function* () {
+        yield* findings.write
+        yield* writeDatasetInfo(options.format, out)
+        const manifest: Manifest.Manifest = {
+          inftythink: version,
+          finished: new Date(yield* Clock.currentTimeMillis).toISOString(),
+          inputs: yield* Effect.forEach(files, ({ name }) => Manifest.describe(name)),
+          output: { ...yield* Manifest.describe(out), format: options.format, rows: tally.written },
+          rejects: Tally.rejected(tally) + tally.unwritten.size === 0 ? null : yield* Manifest.describe(paths.rejects),
+          options: {
+            eta,
+            gamma,
+            tokenizer: tokenizer.name,
+            dialect: dialect.name,
+            "chat template": template?.name ?? null,
+            packing,
+            summaries,
+            "summary prompt": Summary.version,
+            "summaries by": writer.name,
+            temperature: budget === undefined ? null : Writer.temperatureOf(options),
+            "top-p": budget === undefined ? null : Writer.topPOf(options),
+            tags,
+            tries,
+            generations: options.generations,
+            reader: optional(options.reader),
+            question: optional(options.question),
+            reasoning: optional(options.reasoning),
+            conclusion: optional(options.conclusion),
+            api: budget === undefined ? null : options.api,
+            "summary tokens": optional(options.summaryTokens)
+          },
+          counts: Tally.counts(tally),
+          rejected: Object.fromEntries([...tally.rejected, ...tally.unwritten]),
+          findings: findings.counts(),
+          spent: budget === undefined ? null : { cost: null, ...budget.spent() }
+        }
+        if (!Storage.isStandard(out)) {
+          yield* writeText(paths.manifest, Manifest.render(manifest))
+          yield* writeText(paths.card, Card.render(manifest, tally.columns))
+        }
+        return manifest
+      })
+      const manifest = yield* Effect.andThen(follow, complete).pipe(
         journal === undefined ? identity : noted(journal, {
           args: (yield* Arguments).map(withoutQuery),
+          out: resolve(out),
           bytes: bytesTotal ?? null,
           model: writer.name,
           price: writer.price ?? null
-        }, () => ({ ...tally, bytes: bytesRead })),
-        Effect.onError((cause) =>
-          tally.samples === 0 && !Cause.hasInterrupts(cause) ? Effect.void : Console.error(
-            `${Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"}. Written to ${Storage.partialOf(out)}: ` +
-              `${Tally.line(tally)}.` +
-              (journal === undefined ? "" : ` The answers are in ${paths.journal}: the same command goes on.`)
-          )
-        )
+        }, () => ({ ...tally, bytes: Math.round(snapshot().bytesDone ?? 0) }))
       )
 
-      yield* findings.write
-      yield* writeDatasetInfo(options.format, out)
-      const manifest: Manifest.Manifest = {
-        inftythink: version,
-        finished: new Date(yield* Clock.currentTimeMillis).toISOString(),
-        inputs: yield* Effect.forEach(files, ({ name }) => Manifest.describe(name)),
-        output: { ...yield* Manifest.describe(out), format: options.format, rows: tally.written },
-        rejects: Tally.rejected(tally) + tally.unwritten.size === 0 ? null : yield* Manifest.describe(paths.rejects),
-        options: {
-          eta,
-          gamma,
-          tokenizer: tokenizer.name,
-          dialect: dialect.name,
-          "chat template": template?.name ?? null,
-          packing,
-          summaries,
-          "summary prompt": Summary.version,
-          "summaries by": writer.name,
-          temperature: budget === undefined ? null : Writer.temperatureOf(options),
-          "top-p": budget === undefined ? null : Writer.topPOf(options),
-          tags,
-          tries,
-          generations: options.generations
-        },
-        counts: Tally.counts(tally),
-        rejected: Object.fromEntries([...tally.rejected, ...tally.unwritten]),
-        findings: findings.counts(),
-        spent: budget === undefined ? null : { cost: null, ...budget.spent() }
-      }
-      if (!Storage.isStandard(out)) {
-        yield* writeText(paths.manifest, Manifest.render(manifest))
-        yield* writeText(paths.card, Card.render(manifest, tally.columns))
-      }
       const say = Storage.isStandard(out) ? Console.error : Console.log
       yield* say(
         options.json ? Manifest.render(manifest).trimEnd() : Tally.table(tally, [
@@ -279,14 +305,17 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
           ["tokenizer", tokenizer.name],
           ["dialect, packing", `${dialect.name}, ${packing}`],
           ["summaries", `${summaries}, by ${writer.name}`]
-        ], findings.lines())
+        ], [...findings.lines(), ...budget === undefined ? [] : spentLines(budget.spent()), [
+          "time",
+          Progress.duration(Date.now() - began)
+        ]])
       )
       if (options.show && tally.first !== undefined) yield* say(`\n${Tally.show(tally.first)}`)
-      const failed = tally.rejected.get("request-failed") ?? 0
+      const failed = (tally.rejected.get("request-failed") ?? 0) + (tally.rejected.get("request-refused") ?? 0)
       if (failed > 0) {
         const again = journal === undefined ? "" : `; inftythink retry ${paths.journal} asks again`
         return yield* new Incomplete({
-          message: `Cannot reconstruct ${failed} samples: the server failed for them${again}`
+          message: `Cannot reconstruct ${failed} samples: the server failed or refused them${again}`
         })
       }
     },
@@ -344,23 +373,70 @@ const pathsOf = (
 /** The path of an output without its ending. */
 const stemOf = (out: string): string => Dataset.rejectsFileOf(out).replace(/\.rejects\.jsonl$/, "")
 
-/** Refuses to write over a file that is read. */
-const requireOther = (
-  inputs: ReadonlyArray<Dataset.File>,
-  { out, rejects, journal }: Paths
-): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
+/** The files that are read: of what folders and patterns find, not those that the run itself writes. */
+const inputsOf = (
+  options: Flags.Reading,
+  paths: Paths
+): Effect.Effect<ReadonlyArray<Dataset.File>, Flags.UsageError | Storage.StorageError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
-    const realPath = (file: string): Effect.Effect<string | undefined> =>
-      Effect.orElseSucceed(files.realPath(file), () => undefined)
-    const read = new Set(yield* Effect.forEach(inputs, ({ name }) => realPath(name)))
-    for (const file of [out, rejects, ...journal === undefined ? [] : [journal]]) {
+    const realPath = (file: string): Effect.Effect<string> =>
+      Effect.orElseSucceed(files.realPath(file), () => resolve(file))
+    const written = new Map<string, string>()
+    for (const file of Object.values(paths)) {
+      if (file === undefined || Storage.isStandard(file)) continue
       const real = yield* realPath(file)
-      if (real !== undefined && read.has(real)) {
-        return yield* Flags.usageError(`Cannot write ${file}: it is what is read`)
+      if (written.has(real)) {
+        return yield* Flags.usageError(`Cannot write ${file}: two outputs would be one file`)
       }
+      written.set(real, file)
     }
+    const found = yield* Flags.filesOf(options)
+    const own = yield* Effect.filter(found, ({ name }) => Effect.map(realPath(name), (real) => written.has(real)))
+    const named = own.find(({ name }) => options.inputs.includes(name))
+    if (named !== undefined) return yield* Flags.usageError(`Cannot write ${named.name}: it is what is read`)
+    return found.filter((file) => !own.includes(file))
   })
+
+/** Refuses options that say how a server is asked where there is none. */
+const requireServer = (
+  { baseUrls, journal, temperature, topP, summaryTokens, requestsPerMinute, tokensPerMinute, maxCost, maxTokens }:
+    & Writer.Options
+    & { readonly journal: Option.Option<string> }
+): Effect.Effect<void, Flags.UsageError> => {
+  const given = Object.entries<Option.Option<unknown>>({
+    "max-cost": maxCost,
+    "max-tokens": maxTokens,
+    "requests-per-minute": requestsPerMinute,
+    "tokens-per-minute": tokensPerMinute,
+    "summary-tokens": summaryTokens,
+    "top-p": topP,
+    temperature,
+    journal
+  }).find(([, value]) => Option.isSome(value))
+  return baseUrls.length > 0 || given === undefined
+    ? Effect.void
+    : Effect.fail(Flags.usageError(`Cannot use --${given[0]} without --base-url: there is no server to ask`))
+}
+
+const optional = <A>(option: Option.Option<A>): A | null => Option.getOrNull(option)
+
+/** Whether what is at the output was written by a run of the same journal that was killed before it was done. */
+const isOwn = ({ out }: Paths, journal: Journal.Journal | undefined): boolean => {
+  const { begin, end } = journal?.digest ?? {}
+  return begin?.out === resolve(out) && end?.how !== "done"
+}
+
+const spentLines = (
+  { requests, inputTokens, outputTokens, cost, estimated }: Budget.Spent
+): ReadonlyArray<readonly [string, string]> => [
+  ["requests", requests.toLocaleString("en-US")],
+  [
+    `tokens read + written${estimated ? ", about" : ""}`,
+    `${inputTokens.toLocaleString("en-US")} + ${outputTokens.toLocaleString("en-US")}`
+  ],
+  ["cost", Price.render(cost)]
+]
 
 /** Refuses to write over what is there: before anything is noted, so that a run that is done stays done. */
 const requireNew = ({ out, rejects }: Paths): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>

@@ -1,5 +1,5 @@
 /**
- * `inftythink retry`: what failed in a run that came to its end is asked again.
+ * `inftythink retry`: what failed in a run is asked again, and nothing else; where it was not done, it goes on.
  *
  * @module
  */
@@ -26,17 +26,12 @@ export const retry: Command.Command<
   "retry",
   { journal: Argument.String("journal").pipe(Argument.withDescription("the journal of a run of reconstruct")) },
   Effect.fnUntraced(function* ({ journal }) {
-    const { begin, end } = yield* Journal.inspect(journal)
+    const { begin } = yield* Journal.inspect(journal)
     if (begin === undefined) return yield* Flags.usageError(`Cannot retry ${journal}: no run has used it yet`)
-    const command = ["inftythink", ...begin.args].join(" ")
-    if (end?.how !== "done") {
-      return yield* Flags.usageError(
-        `Cannot retry ${journal}: its run has not come to its end; the same command goes on with it: ${command}`
-      )
-    }
     if (begin.folder !== process.cwd()) {
       return yield* Flags.usageError(`Cannot retry ${journal} here: its run was in ${begin.folder}`)
     }
+    // A run that came to its end has written what is to be replaced; any other goes on.
     const args = begin.args.includes("--overwrite") ? begin.args : [...begin.args, "--overwrite"]
     yield* Effect.provideService(Command.runWith(reconstruct, { version })(args.slice(1)), Arguments, args)
   })

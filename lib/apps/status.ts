@@ -47,7 +47,7 @@ interface Report {
   /** The error that ended it. */
   readonly message: string | null
   readonly command: string | null
-  /** The share of the input that was read, from 0 to 1. */
+  /** The share of the input that is done, from 0 to 1. */
   readonly share: number | null
   readonly samples: number
   readonly rows: number
@@ -77,7 +77,7 @@ const reportOf = (digest: Journal.Digest, isOpen: boolean, now: number): Report 
   return {
     state: isOpen ? "running" : end?.how ?? (begin === undefined ? "never run" : "killed"),
     message: end?.message ?? null,
-    command: begin === undefined ? null : ["inftythink", ...begin.args].join(" "),
+    command: begin === undefined ? null : ["inftythink", ...begin.args.map(quoted)].join(" "),
     share: begin?.bytes ? Math.min(1, (progress?.bytes ?? 0) / begin.bytes) : null,
     samples: progress?.samples ?? 0,
     rows: progress?.rows ?? 0,
@@ -103,7 +103,7 @@ const render = (report: Report): string => {
     ["state", message === null ? state : `${state}: ${message}`],
     ...command === null ? [] : [["command", command] as const],
     ...seconds === null ? [] : [["time", Progress.duration(seconds * 1000)] as const],
-    ...share === null ? [] : [["input read", `${Math.floor(share * 100)} %`] as const],
+    ...share === null ? [] : [["input done", `${Math.floor(share * 100)} %`] as const],
     ["samples", number(samples)],
     ["instances", number(rows)],
     ["samples rejected", number(sum(rejected))],
@@ -122,6 +122,10 @@ const render = (report: Report): string => {
   const width = Math.max(...lines.map(([name]) => name.length))
   return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")
 }
+
+/** An argument as a shell reads it. */
+const quoted = (argument: string): string =>
+  /^[\w@%+=:,./#-]+$/.test(argument) ? argument : `'${argument.replaceAll("'", "'\\''")}'`
 
 const countsOf = (names: ReadonlyArray<string>): Readonly<Record<string, number>> => {
   const counts: Record<string, number> = {}

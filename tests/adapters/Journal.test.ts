@@ -234,7 +234,16 @@ test("a line that is no entry is left alone and counted", async () => {
 
 test("notes say of the last run how it began, how far it is and how it ended", async () => {
   const file = makeFile()
-  const begin: Journal.Begin = { _tag: "Begin", at: 1, args: ["a"], folder: "/", bytes: null, model: "m", price: null }
+  const begin: Journal.Begin = {
+    _tag: "Begin",
+    at: 1,
+    args: ["a"],
+    folder: "/",
+    out: "x",
+    bytes: null,
+    model: "m",
+    price: null
+  }
   const progress: Journal.Progress = { _tag: "Progress", at: 2, samples: 3, rows: 4, rejected: { x: 1 }, bytes: 5 }
   const end: Journal.End = { _tag: "End", at: 3, how: "stopped", message: "no" }
   const { model } = makeModel((content) => content)
@@ -300,6 +309,16 @@ test("a journal in no folder, and one that is none, are errors that name it", as
     `Cannot read the journal ${gone}: it does not exist`
   ])
 })
+
+for (const text of ['{"question":1}\n', "some text", '{"question":"torn']) {
+  test(`a file that is no journal is left alone: ${JSON.stringify(text)}`, async () => {
+    const file = makeFile()
+    writeFileSync(file, text)
+    const { reason, message } = await failureOf(file)
+    assert.deepEqual([reason, message.includes("is no journal")], ["foreign", true])
+    assert.equal(readFileSync(file, "utf8"), text)
+  })
+}
 
 test("an answer that was changed under way is an error and no answer", async () => {
   const file = makeFile()

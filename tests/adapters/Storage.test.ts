@@ -4,6 +4,7 @@ import * as Stream from "effect/Stream"
 import fc from "fast-check"
 import assert from "node:assert/strict"
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { hostname } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
 import { gunzipSync, gzipSync, zstdCompressSync, zstdDecompressSync } from "node:zlib"
@@ -295,6 +296,30 @@ testIn("size: of a file its bytes, compressed where it is", async (folder) => {
   assert.equal(await run(Storage.size(join(folder, "y"))), undefined)
   assert.equal((await run(Effect.flip(Storage.size(join(folder, "none"))))).reason, "not-found")
   assert.equal(existsSync(join(folder, "none")), false)
+})
+
+test("addresses: a server that is busy is asked again, and one that has no such file is not", async () => {
+  await using server = await serveFiles({ "/x": bytesOf("some text") }, "busy")
+  assert.equal(await readAll(`${server.url}/x`), "some text")
+  assert.equal(server.asked.length, 3)
+  assert.equal((await readError(`${server.url}/y`)).reason, "not-found")
+  assert.equal(server.asked.length, 4)
+})
+
+testIn("create: two at once are not mixed, and what a process that is gone has left is taken over", async (folder) => {
+  const file = join(folder, "x.jsonl")
+  const second = await run(Effect.scoped(Effect.gen(function* () {
+    const target = yield* Storage.create(file)
+    yield* target.write(bytesOf("first"))
+    const error = yield* Effect.flip(Effect.scoped(Storage.create(file)))
+    yield* target.commit
+    return error
+  })))
+  assert.deepEqual([second.reason, second.message.includes("has it open")], ["locked", true])
+  assert.equal(readFileSync(file, "utf8"), "first")
+  writeFileSync(`${file}.partial.lock`, JSON.stringify({ process: 2 ** 22 - 1, host: hostname() }))
+  await run(Effect.scoped(Effect.flatMap(Storage.create(file), ({ commit }) => commit)))
+  assert.deepEqual(readdirSync(folder), ["x.jsonl"])
 })
 
 // ---- standard streams

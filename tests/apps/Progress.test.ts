@@ -14,7 +14,7 @@ const snapshot: Progress.Snapshot = {
   samples: 1234,
   rows: 5678,
   rejected: new Map([["tag-in-source", 10], ["no-conclusion", 2]]),
-  bytesRead: 430,
+  bytesDone: 430,
   bytesTotal: 1000,
   spent: {
     requests: 4444,
@@ -35,7 +35,7 @@ const snapshots: fc.Arbitrary<Progress.Snapshot> = fc.record({
   rows: fc.option(counts, { nil: undefined }),
   rejected: fc.array(fc.tuple(fc.constantFrom("tag-in-source", "no-conclusion", "summary-too-long"), counts))
     .map((entries) => new Map(entries)),
-  bytesRead: fc.option(fc.nat({ max: 1e12 }), { nil: undefined }),
+  bytesDone: fc.option(fc.nat({ max: 1e12 }), { nil: undefined }),
   bytesTotal: fc.option(fc.nat({ max: 1e12 }), { nil: undefined }),
   spent: fc.option(
     fc.record({
@@ -96,7 +96,7 @@ test("render: in less room, what matters most", () => {
 
 test("render: without a width, no bar", () => {
   assert.equal(
-    Progress.render({ ...snapshot, bytesRead: undefined, spent: undefined }),
+    Progress.render({ ...snapshot, bytesDone: undefined, spent: undefined }),
     "1,234 samples · 5,678 instances · 12 rejected · tag-in-source 10, no-conclusion 2 · 1,234 samples/h"
   )
 })
@@ -116,11 +116,11 @@ test("render: says nothing of speed, time and cost before there is something to 
 })
 
 test("render: nothing has no share", () => {
-  assert.equal(Progress.render({ ...early, bytesRead: 0, bytesTotal: 0 }), "0 samples")
+  assert.equal(Progress.render({ ...early, bytesDone: 0, bytesTotal: 0 }), "0 samples")
 })
 
 test("render: all is read long before all is done, and then nothing is said of what is left", () => {
-  const line = Progress.render({ ...snapshot, bytesRead: 1000 })
+  const line = Progress.render({ ...snapshot, bytesDone: 1000 })
   assert.match(line, /^100% /)
   assert.doesNotMatch(line, /left|in all/)
 })
@@ -146,7 +146,7 @@ test("json: one object, in which what is not known is null", () => {
     samples: 1234,
     rows: 5678,
     rejected: { "tag-in-source": 10, "no-conclusion": 2 },
-    bytesRead: 430,
+    bytesDone: 430,
     bytesTotal: 1000,
     secondsLeft: 4772,
     requests: 4444,
@@ -155,7 +155,8 @@ test("json: one object, in which what is not known is null", () => {
     outputTokens: 3_600_000,
     estimated: false,
     cost: 4.3,
-    projectedCost: 10
+    projectedCost: 10,
+    failures: null
   })
   const { seconds, samples, rejected, ...unknown } = JSON.parse(Progress.json(early))
   assert.deepEqual([seconds, samples, rejected], [0.4, 0, {}])
@@ -213,7 +214,7 @@ test("log: lines come on a terminal, too", async () => {
 })
 
 test("json: a run that goes on is as fast as it is since it asks, whatever came from the journal before", () => {
-  const since = { elapsed: hour / 2, samples: 1000, bytesRead: 400, outputTokens: 3_000_000 }
+  const since = { elapsed: hour / 2, samples: 1000, bytesDone: 400, outputTokens: 3_000_000 }
   const { secondsLeft, projectedCost } = JSON.parse(Progress.json({ ...snapshot, since }))
   // 30 bytes in half an hour, and 570 left.
   assert.equal(secondsLeft, 1800 * 570 / 30)
@@ -221,4 +222,11 @@ test("json: a run that goes on is as fast as it is since it asks, whatever came 
   const line = Progress.render({ ...snapshot, since })
   assert.ok(line.includes(" · 468 samples/h · 333 tokens/s · "), line)
   assert.ok(!Progress.render({ ...snapshot, since: { ...since, samples: snapshot.samples } }).includes(" left"))
+})
+
+test("render: tries that failed are told, and how long all servers are left alone", () => {
+  const servers = [{ failures: 3, pause: 4000 }, { failures: 5, pause: 9000 }]
+  assert.match(Progress.render({ ...snapshot, servers }), / · servers left alone for 4 s · 8 tries failed · /)
+  assert.equal(JSON.parse(Progress.json({ ...snapshot, servers })).failures, 8)
+  assert.doesNotMatch(Progress.render({ ...snapshot, servers: [{ failures: 0, pause: 0 }] }), /alone|tries/)
 })

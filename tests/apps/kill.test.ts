@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
@@ -66,14 +66,14 @@ test(`reconstruct: killed ${KILLS} times at random points, with faults, it write
   let kills = 0
   let done = 0
   let torn = 0
-  while (kills < KILLS || done === 0) {
+  for (;;) {
     const { child, done: ended } = start(folder, commandTo(faulty.baseUrl))
     left = kills < KILLS ? pick(1, 25) : Infinity
     kill = () => child.kill("SIGKILL")
     const { code, stderr } = await ended
     if (code === null || code === 137) {
       kills++
-      assert.equal(existsSync(join(folder, "out.jsonl")), false, "what stands at its name is whole")
+      if (existsSync(join(folder, "out.jsonl"))) assert.deepEqual(read(), expected, "what stands at its name is whole")
       // A machine may tear what a process wrote last, too.
       const journal = join(folder, "out.journal.jsonl")
       const bytes = existsSync(journal) ? readFileSync(journal) : new Uint8Array()
@@ -86,10 +86,10 @@ test(`reconstruct: killed ${KILLS} times at random points, with faults, it write
     assert.equal(code, 0, stderr)
     assert.deepEqual(read(), expected)
     done++
-    copyFileSync(join(folder, "out.journal.jsonl"), join(folder, `journal-${done}.jsonl`))
+    if (kills >= KILLS) break
     clear()
   }
-  assert.ok(torn > 0 && kills >= KILLS)
+  assert.ok(torn > 0)
   // What was answered is asked again only where it was under way when the process was killed, or was torn.
   const most = distinct.size * done + kills * CONCURRENCY + 2 * torn
   assert.ok(answered <= most, `${answered} requests were answered, and ${most} are allowed`)

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict"
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
@@ -229,7 +229,7 @@ test("retry: asks again what failed, and nothing else, and only where the run ca
   assert.equal(first.code, 2, first.stderr)
   assert.match(
     first.stderr,
-    /Cannot reconstruct 1 samples: the server failed for them; inftythink retry out\.journal\.jsonl/
+    /Cannot reconstruct 1 samples: the server failed or refused them; inftythink retry out\.journal\.jsonl/
   )
   assert.deepEqual(readLines(join(folder, "out.jsonl")).map(({ sample }) => sample), ["s0", "s0", "s2", "s2"])
   assert.deepEqual(readLines(join(folder, "out.rejects.jsonl")).map(({ id, reason }) => [id, reason]), [[
@@ -253,6 +253,77 @@ test("retry: asks again what failed, and nothing else, and only where the run ca
     ...["s0", "s0", "s1", "s1", "s1", "s2", "s2"]
   ])
   assert.equal(existsSync(join(folder, "out.rejects.jsonl")), false)
+})
+
+test("reconstruct: where every request is refused, it stops instead of rejecting every sample", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf(Array(40).fill(2)))
+  await using server = await serve(() => 400)
+  const { code, stderr } = await run(folder, [
+    "reconstruct",
+    "in.jsonl",
+    "--out",
+    "out.jsonl",
+    ...asking(server.baseUrl)
+  ])
+  assert.equal(code, 1)
+  assert.match(
+    stderr,
+    /^inftythink: Cannot go on: the first \d+ requests to gpt-x were all refused, the last with: .*400/m
+  )
+  assert.equal(existsSync(join(folder, "out.jsonl")), false)
+})
+
+test("reconstruct: a run in a folder of data reads nothing of what it writes, and goes on there", async () => {
+  const folder = makeFolder()
+  mkdirSync(join(folder, "data"))
+  writeFileSync(join(folder, "data", "1.jsonl"), linesOf([3, 2]))
+  await using server = await serve((_, index) => index === 1 ? 401 : `* s${index}`)
+  const command = ["reconstruct", "data", "--out", "data/out.jsonl", ...asking(server.baseUrl, "--concurrency", "1")]
+  assert.equal((await run(folder, command)).code, 1)
+  const again = await run(folder, command)
+  assert.equal(again.code, 0, again.stderr)
+  assert.match(again.stdout, /^samples in +2$/m)
+  assert.match(again.stdout, /^read from +data\/1\.jsonl$/m)
+  assert.match(again.stdout, /^requests +\d+$/m)
+})
+
+test("reconstruct: outputs that would be one file, and options without a server, are refused before anything is written", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([1]))
+  await using server = await serve(() => "* s")
+  for (
+    const [options, message] of [
+      [asking(server.baseUrl, "--journal", "out.jsonl"), /Cannot write out\.jsonl: two outputs would be one file/],
+      [asking(server.baseUrl, "--rejects", "./out.jsonl"), /Cannot write .*: two outputs would be one file/],
+      [["--max-tokens", "5"], /Cannot use --max-tokens without --base-url/],
+      [["--journal", "x"], /Cannot use --journal without --base-url/]
+    ] as const
+  ) {
+    const { code, stderr } = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...options])
+    assert.equal(code, 1)
+    assert.match(stderr, message)
+  }
+  assert.deepEqual(readdirSync(folder), ["in.jsonl"])
+})
+
+test("reconstruct: a run that was killed behind its output's rename is taken up by the same command", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([3, 2]))
+  await using server = await serve((_, index) => `* s${index}`)
+  const command = ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...asking(server.baseUrl)]
+  assert.equal((await run(folder, command)).code, 0)
+  const rows = readFileSync(join(folder, "out.jsonl"), "utf8")
+  const journal = join(folder, "out.journal.jsonl")
+  // What is noted at the end is not there yet.
+  const notes = readFileSync(journal, "utf8").split("\n")
+  writeFileSync(journal, `${notes.filter((line) => line !== "" && !line.startsWith('{"_tag":"End"')).join("\n")}\n`)
+  rmSync(join(folder, "out.manifest.json"))
+  const again = await run(folder, command)
+  assert.equal(again.code, 0, again.stderr)
+  assert.equal(server.asked.length, 3)
+  assert.equal(readFileSync(join(folder, "out.jsonl"), "utf8"), rows)
+  assert.equal(existsSync(join(folder, "out.manifest.json")), true)
 })
 
 test("reconstruct: a limit on tokens stops, what was spent counts in the next run, and a higher limit goes on", async () => {

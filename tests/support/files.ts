@@ -79,7 +79,7 @@ export interface FileServer extends AsyncDisposable {
 }
 
 /** How a server gives files: parts of them, no parts, or their first half before it hangs up. */
-export type Manner = "ranges" | "whole" | "breaks"
+export type Manner = "ranges" | "whole" | "breaks" | "busy"
 
 /** Starts a server of files by their paths. */
 export const serveFiles = async (
@@ -92,8 +92,9 @@ export const serveFiles = async (
     asked.push(range === undefined ? request.url! : `${request.url} ${range}`)
     const bytes = files[request.url!.replace(/\?.*/, "")]
     if (bytes === undefined) return response.writeHead(404).end()
+    if (manner === "busy" && asked.length <= 2) return response.writeHead(503).end()
     const [, start, end] = /^bytes=(\d+)-(\d+)$/.exec(range ?? "") ?? []
-    if (manner === "ranges" && start !== undefined) {
+    if ((manner === "ranges" || manner === "busy") && start !== undefined) {
       const part = bytes.subarray(Number(start), Number(end) + 1)
       response.writeHead(206, {
         "content-range": `bytes ${start}-${end}/${bytes.length}`,

@@ -1,0 +1,99 @@
+/**
+ * A lock that a crash does not leave behind: a file that names the process that holds it.
+ *
+ * @module
+ */
+import type * as Cause from "effect/Cause"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as FileSystem from "effect/FileSystem"
+import type * as PlatformError from "effect/PlatformError"
+import * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import { hostname } from "node:os"
+import { resolve } from "node:path"
+import process from "node:process"
+
+interface Fields {
+  /** Who holds it, and what to do about it. */
+  readonly message: string
+}
+
+const Base: new (fields: Fields) => Cause.YieldableError & Readonly<Fields> & { readonly _tag: "Taken" } = Data
+  .TaggedError("Taken")
+
+/** A lock is held by someone else. */
+export class Taken extends Base {}
+
+/**
+ * Takes the lock of a file, `<file>.lock`, for as long as the scope is open; one whose process is gone is taken over.
+ *
+ * A process of another host may be running for all that is known, and keeps its lock.
+ */
+export const take = (
+  file: string
+): Effect.Effect<void, Taken | PlatformError.PlatformError, FileSystem.FileSystem | Scope.Scope> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    const path = pathOf(file)
+    const text = JSON.stringify({ process: process.pid, host: hostname() })
+    const create = files.writeFileString(path, text, { flag: "wx" }).pipe(
+      Effect.as(true),
+      Effect.catch((cause) => cause.reason._tag === "AlreadyExists" ? Effect.succeed(false) : Effect.fail(cause))
+    )
+    const acquire = Effect.gen(function* () {
+      if (yield* create) return
+      const holder = yield* holderOf(path)
+      if (holder !== undefined) {
+        const message =
+          `process ${holder.process} on ${holder.host} has it open; if there is no such run, remove ${path}`
+        return yield* new Taken({ message })
+      }
+      yield* files.remove(path, { force: true })
+      if (!(yield* create)) return yield* new Taken({ message: "another run has just opened it" })
+    })
+    yield* Effect.acquireRelease(
+      Effect.andThen(acquire, Effect.sync(() => held.add(path))),
+      () => Effect.andThen(Effect.sync(() => held.delete(path)), Effect.ignore(files.remove(path, { force: true })))
+    )
+  })
+
+/** Tells whether the lock of a file is held. */
+export const isTaken = (file: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
+  Effect.map(holderOf(pathOf(file)), (holder) => holder !== undefined)
+
+/** The locks that this process holds. */
+const held = new Set<string>()
+
+const pathOf = (file: string): string => resolve(`${file}.lock`)
+
+interface Holder {
+  readonly process: number
+  readonly host: string
+}
+
+const decode = Schema.decodeUnknownEffect(
+  Schema.fromJsonString(Schema.Struct({ process: Schema.Int, host: Schema.String }))
+)
+
+/** Who holds a lock; nobody where its process is gone, or was killed while it wrote the lock. */
+const holderOf = (path: string): Effect.Effect<Holder | undefined, never, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    const holder = yield* Effect.orElseSucceed(
+      Effect.flatMap(files.readFileString(path), decode),
+      (): Holder | undefined => undefined
+    )
+    return holder !== undefined && (held.has(path) || isAlive(holder)) ? holder : undefined
+  })
+
+const isAlive = (holder: Holder): boolean => {
+  if (holder.host !== hostname()) return true
+  // Its own number is one that an earlier process had: containers begin to count anew.
+  if (holder.process === process.pid) return false
+  try {
+    return process.kill(holder.process, 0)
+  } catch (error) {
+    return error instanceof Error && "code" in error && error.code === "EPERM"
+  }
+}
