@@ -17,5 +17,9 @@ export default {
   port: Number(PORT ?? 3000),
   // A model may read for minutes before it writes; Bun would hang up after ten seconds.
   idleTimeout: 0,
-  fetch: Web.handler(OpenAi.layer({ baseUrl, model }), { key: Redacted.make(KEY ?? "") })
+  fetch: Web.handler(OpenAi.layer({ baseUrl, model }), {
+    key: Redacted.make(KEY ?? ""),
+    maxRequests: 64,
+    maxTime: 60 * 60 * 1000
+  })
 }

@@ -1,5 +1,6 @@
 /**
- * Reasoning in bounded iterations on Node, for any client of the OpenAI API on this machine.
+ * Reasoning in bounded iterations on Node, for any client of the OpenAI API on this machine, which may see what the
+ * model's server says when it fails.
  *
  * ```sh
  * npm install inftythink effect
@@ -17,7 +18,7 @@ import type { ReadableStream as NodeStream } from "node:stream/web"
 
 const { MODEL_URL: baseUrl = "http://localhost:8000/v1", MODEL: model = "Qwen3-4B-Instruct", PORT } = process.env
 // Node's own `fetch` gives up after five minutes, which a model may take to read.
-const answer = Web.handler(OpenAi.layer({ baseUrl, model, fetch }))
+const answer = Web.handler(OpenAi.layer({ baseUrl, model, fetch }), { errors: "show" })
 
 /** A request of Node's server as the web has it. */
 const requestOf = (incoming: IncomingMessage, signal: AbortSignal): Request => {

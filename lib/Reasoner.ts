@@ -9,6 +9,7 @@
  *
  * @module
  */
+import type * as Arr from "effect/Array"
 import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
@@ -54,6 +55,13 @@ export interface CommonOptions {
   readonly summarizer?: Summarizer.Summarizer
   /** How often such a summary is sampled before it is given up; 3 by default. */
   readonly tries?: number
+  /**
+   * What is done about tags of the dialect and special tokens of chat templates in the question, which could otherwise
+   * change the structure of a prompt: `replace`, the default, writes `‹` for `<` where the model reads them; `reject`
+   * throws a RangeError; `keep` trusts the question, for servers that read messages as text alone. In what is carried on
+   * and in what else a model reads of its own, they are always replaced.
+   */
+  readonly tags?: Dialect.TagPolicy | "keep"
 }
 
 /** How to reason; what is counted in tokens while the model writes takes a tokenizer. */
@@ -194,8 +202,9 @@ export const solve = (
 
 /** Makes the state before the first iteration. Throws a RangeError for a bad option or question. */
 export const begin = (question: Question, options: Options = {}): State => {
-  const { eta, gamma, dialect, carry, guide } = settle(options)
-  requireQuestion(question)
+  const settings = settle(options)
+  const { eta, gamma, dialect, carry, guide } = settings
+  requireQuestion(question, settings)
   return {
     version: 1,
     question,
@@ -220,7 +229,7 @@ export const step = (
   options: Options = {}
 ): Stream.Stream<Event, ReasonerError, TextModel.TextModel> => {
   const settings = settle(options, state.settings)
-  requireQuestion(state.question)
+  requireQuestion(state.question, settings)
   return Stream.unwrap(Effect.gen(function* () {
     const model = yield* TextModel.TextModel
     return turn(state, settings, model, yield* Clock.currentTimeMillis)
@@ -299,9 +308,14 @@ const settle = (options: Options, saved?: State["settings"]): Settings => {
 
 const REPAIRS: ReadonlyArray<Repair> = ["continue", "summarize", "sample", "keep"]
 
-const requireQuestion = (question: Question): void => {
+const requireQuestion = (question: Question, { dialect, tags }: Settings): void => {
   if (typeof question !== "string" && question.at(-1)?.role !== "user") {
     throw new RangeError("Cannot reason: the last message of the question must be the user's")
+  }
+  if (tags !== "reject") return
+  for (const { content } of Dialect.conversation(question)) {
+    const { tag } = Dialect.screen(dialect, content, tags)
+    if (tag !== undefined) throw new RangeError(`Cannot reason: the question holds ${tag}`)
   }
 }
 
@@ -345,13 +359,17 @@ const turn = (
 ): Stream.Stream<Event, ReasonerError> => {
   const { dialect, eta, gamma, carry, limits, repairs, count, guide, cuts } = settings
   const index = state.index + 1
-  const history = carriedOn(state, carry)
-  const start = { question: state.question, ...history !== undefined && { history } }
+  const question = harmlessly(state.question, settings)
+  const history = carriedOn(state, settings)
+  const start = { question, ...history !== undefined && { history } }
   const prompt = Dialect.prompt(dialect, start)
   const ledger = makeLedger(state.meter, settings)
   const repaired: Array<Repair> = []
 
-  const elapsed: Effect.Effect<number> = Effect.map(Clock.currentTimeMillis, (now) => state.elapsed + now - began)
+  const elapsed: Effect.Effect<number> = Effect.map(
+    Clock.currentTimeMillis,
+    (now) => state.elapsed + Math.max(0, now - began)
+  )
 
   /** Completes when the time of the trajectory is over. */
   const timeOver: Effect.Effect<void> = limits.time === undefined
@@ -427,7 +445,8 @@ const turn = (
         return Stream.empty
       }),
       Stream.takeUntil(() => attempt.cut() !== undefined),
-      Stream.flattenIterable,
+      Stream.filter((events): events is Arr.NonEmptyArray<Event> => events.length > 0),
+      Stream.flattenArray,
       Stream.concat(Stream.suspend((): Stream.Stream<Event> => {
         const wasRead = draft.finish !== undefined || draft.error === undefined || written.length > 0
         if (wasRead) draft.tokens += ledger.book(request, written.join(""), draft.finish?.usage)
@@ -515,11 +534,13 @@ const turn = (
   /** Has a summary made of reasoning: in one go, or, where it is longer than η, in as many as it takes. */
   const summarize = Effect.fnUntraced(
     function* (reasoning: string, { tokens }: Draft) {
-      const segments = tokens <= eta ? [reasoning] : Iteration.reasonings(Segmenter.segment(reasoning, { eta, count }))
-      let history = carry._tag === "accumulate" ? undefined : state.summaries.at(-1)
+      const clean = harmless(reasoning, dialect)
+      const segments = tokens <= eta ? [clean] : Iteration.reasonings(Segmenter.segment(clean, { eta, count }))
+      const last = carry._tag === "accumulate" ? undefined : state.summaries.at(-1)
+      let history = last === undefined ? undefined : harmless(last, dialect)
       for (const segment of segments) {
         const summary = yield* Summarizer.summarize({
-          question: state.question,
+          question,
           ...history !== undefined && { history },
           segments: [segment],
           gamma,
@@ -682,9 +703,11 @@ const applies = (repair: Repair, { kind }: Fault, { attempt, tokens }: Draft, et
 /** The prompt with what the model wrote so far behind it. */
 const resume = (
   { messages, prompt, prefix }: Dialect.Prompt,
-  written: string,
+  text: string,
   { dialect, inside }: Settings
 ): Dialect.Prompt => {
+  // The tags of its sections are the model's to write, and no others.
+  const written = harmless(text, { sections: [], history: dialect.history })
   // A template that opens the reasoning does so for a new message, and not for one that goes on.
   const open = dialect.sections.find(({ name }) => name === inside)?.open
   const opened = open !== undefined && prefix === "" && !written.startsWith(open) ? `${open}\n` : ""
@@ -726,11 +749,22 @@ const outcomeOf = ({ kind, detail }: Fault): Outcome => {
 
 // ---- what is carried on
 
-/** What an iteration starts from, beside the question. */
-const carriedOn = ({ summaries, tail }: State, carry: Carry): string | undefined => {
+/** A text whose tags and special tokens are read as text. */
+const harmless = (text: string, dialect: Pick<Dialect.Dialect, "sections" | "history">): string =>
+  Dialect.screen(dialect, text, "replace").text
+
+/** The question as the model reads it. */
+const harmlessly = (question: Question, { dialect, tags }: Settings): Question => {
+  if (tags === "keep") return question
+  if (typeof question === "string") return harmless(question, dialect)
+  return question.map(({ role, content }) => ({ role, content: harmless(content, dialect) }))
+}
+
+/** What an iteration starts from, beside the question; a state may come from anywhere, and so may what it carries. */
+const carriedOn = ({ summaries, tail }: State, { carry, dialect }: Settings): string | undefined => {
   const parts = carry._tag === "accumulate" ? [...summaries] : summaries.slice(-1)
   if (carry._tag === "tail" && tail !== "") parts.push(tail)
-  return parts.length === 0 ? undefined : parts.join("\n\n")
+  return parts.length === 0 ? undefined : harmless(parts.join("\n\n"), dialect)
 }
 
 /** The state with what an output adds to what is carried on; there, tags are harmless. */
@@ -740,7 +774,7 @@ const handedOn = (
   { dialect, carry, count }: Settings
 ): State => {
   if (ending._tag === "Conclusion") return state
-  const clean = (text: string): string => Dialect.screen(dialect, text, "replace").text
+  const clean = (text: string): string => harmless(text, dialect)
   const isSummary = ending.text !== "" && (carry._tag !== "tail" || carry.summary)
   const before = carry._tag === "accumulate" ? state.summaries : []
   return {

@@ -502,12 +502,14 @@ test("Concluded: the events of two iterations", async () => {
   ])
 })
 
-test("Concluded: the conclusion may mention tags, and the question's own stay", async () => {
+test("Concluded: the conclusion may mention tags, and the question's own stay where they are trusted", async () => {
   const question = "What do <history>x</history> and <summary> do in <think>?"
   const { layer, requests } = scripted(thinking("So.", "A <summary> is in </details>, not in <think>."))
-  const { conclusion } = await solved(question, layer, v1)
+  const { conclusion, state } = await solved(question, layer, { ...v1, tags: "keep" })
   assert.equal(conclusion, "A <summary> is in </details>, not in <think>.")
   assert.equal(requests[0]!.prompt, `User:${question}Assistant:`)
+  assert.equal((await solved(question, layer, v1)).state.question, state.question)
+  assert.equal(requests[1]!.prompt, `User:${question.replaceAll("<", "‹")}Assistant:`)
 })
 
 test("Concluded: a list of messages is carried unchanged into every iteration", async () => {

@@ -1,4 +1,7 @@
+import * as Effect from "effect/Effect"
+import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
+import * as TestClock from "effect/testing/TestClock"
 import fc from "fast-check"
 import assert from "node:assert/strict"
 import { test } from "node:test"
@@ -101,6 +104,59 @@ law("types: a state with another type in one of its fields is refused, and the f
   }
 }, 30)
 
+const secret = Redacted.make("0123456789abcdef0123456789abcdef")
+
+const sign = (state: State.State, options: State.SignOptions = { secret }): Promise<State.Signed> =>
+  Effect.runPromise(State.sign(state, options))
+
+const verified = (json: unknown, options: State.VerifyOptions = { secret }): Promise<State.State> =>
+  Effect.runPromise(State.verify(json, options))
+
+/** Why a state is refused. */
+const reasonOf = (json: unknown, options: State.VerifyOptions = { secret }): Promise<State.StateError["reason"]> =>
+  Effect.runPromise(Effect.map(Effect.flip(State.verify(json, options)), ({ reason }) => reason))
+
+/** The same value with the fields of every object the other way round. */
+const turned = (value: unknown): unknown =>
+  typeof value !== "object" || value === null
+    ? value
+    : Array.isArray(value)
+    ? value.map(turned)
+    : Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, turned(inner)]).reverse())
+
+/** Another value of the same kind. */
+const other = (value: unknown): unknown =>
+  typeof value === "number" ? value + 1 : typeof value === "string" ? `${value} ` : !value
+
+test("signature: a signed state is read back as it was, however its fields stand", () =>
+  fc.assert(
+    fc.asyncProperty(states, async (state) => {
+      // SAFETY: only the order of its fields is another.
+      const signed = await sign(turned(state) as State.State)
+      for (const json of [signed, turned(signed), JSON.stringify(signed, null, 2), { ...signed, extra: 1 }]) {
+        assert.deepEqual(await verified(json), state)
+      }
+      assert.deepEqual(parsed(signed), state)
+    }),
+    { numRuns: 30 }
+  ))
+
+test("signature: a state that was changed in any of its fields is refused", () =>
+  fc.assert(
+    fc.asyncProperty(states, async (state) => {
+      const signed: unknown = await sign(state)
+      for (const path of pathsOf(state)) {
+        // SAFETY: paths are those of `pathsOf`, which lead through objects.
+        const value = path.reduce<unknown>((inner, key) => (inner as Readonly<Record<string, unknown>>)[key], signed)
+        const changed = put(signed, path, Array.isArray(value) ? value.slice(1) : other(value))
+        // Some fields have but one value, and some lists are empty.
+        if (Result.isFailure(State.parse(changed)) || JSON.stringify(changed) === JSON.stringify(signed)) continue
+        assert.equal(await reasonOf(changed), "unsigned", path.join("."))
+      }
+    }),
+    { numRuns: 20 }
+  ))
+
 // Examples
 
 const [example] = fc.sample(states, { numRuns: 1, seed: 1 })
@@ -125,4 +181,48 @@ test("parse: counts are whole and not negative", () => {
 
 test("parse: what is no object, or no JSON, is refused", () => {
   for (const json of ["", "{", "null", "[]", "1", null, undefined, 1, []]) refused(json)
+})
+
+test("verify: what has no signature of this secret is refused", async () => {
+  const { signature, ...state } = await sign(example!)
+  const [at, mac] = signature.split(".")
+  const wrong = [
+    ...[undefined, null, 42, "", ".", mac, `${at}.`, `.${mac}`, `${at}.${mac} `, `${at}.${mac}00`, `-${at}.${mac}`],
+    ...[`${Number(at) + 1}.${mac}`, `0${at}.${mac}`, `${at}.${mac!.toUpperCase()}`, `${at}.${"0".repeat(64)}`],
+    (await sign(example!, { secret: Redacted.make("fedcba9876543210fedcba9876543210") })).signature
+  ]
+  // Digits alone have no upper case.
+  for (const signature of wrong.filter((wrong) => wrong !== `${at}.${mac}`)) {
+    assert.equal(await reasonOf({ ...state, signature }), "unsigned", String(signature))
+  }
+  assert.equal(await reasonOf(state), "unsigned")
+  assert.equal(await reasonOf(State.render(state)), "unsigned")
+  for (const json of [{ signature }, "{", null, { ...state, signature, index: -1 }]) {
+    assert.equal(await reasonOf(json), "invalid")
+  }
+})
+
+test("verify: a signature holds for as long as maxAge", () =>
+  Effect.gen(function* () {
+    const signed = yield* State.sign(example!, { secret })
+    yield* TestClock.adjust(1000)
+    assert.deepEqual(yield* State.verify(signed, { secret, maxAge: 1000 }), example)
+    yield* TestClock.adjust(1)
+    const { reason, message } = yield* Effect.flip(State.verify(signed, { secret, maxAge: 1000 }))
+    assert.deepEqual([reason, message], [
+      "expired",
+      "Cannot read a state: it was signed 1001 ms ago, and maxAge is 1000"
+    ])
+    assert.deepEqual(yield* State.verify(signed, { secret }), example)
+  }).pipe(Effect.provide(TestClock.layer()), Effect.runPromise))
+
+test("sign: a secret that can be guessed is a mistake", async () => {
+  const short = Redacted.make("0123456789abcdef0123456789abcde")
+  await assert.rejects(sign(example!, { secret: short }), RangeError)
+  await assert.rejects(verified({ ...example, signature: "" }, { secret: short }), RangeError)
+})
+
+test("parse: what was spent is not negative", () => {
+  assert.match(refused({ ...example, elapsed: -1 }).message, /"elapsed"/)
+  assert.match(refused({ ...example, meter: { ...example!.meter, area: -1 } }).message, /"area"/)
 })

@@ -13,6 +13,9 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 const examples = join(root, "examples")
 
 const runtime = "Deno" in globalThis ? "deno" : "Bun" in globalThis ? "bun" : "node"
+/** What the worker signs states with. */
+const SECRET = "0123456789abcdef0123456789abcdef"
+
 const onNode = { skip: runtime === "node" ? false : "it runs once, on Node" }
 
 /**
@@ -171,7 +174,7 @@ test("examples: the worker answers clients in workerd", onNode, async () => {
     script: await bundle("worker.ts", "browser"),
     compatibilityDate: "2026-07-01",
     compatibilityFlags: ["enable_request_signal"],
-    bindings: { MODEL_URL: `${upstream.url}/v1`, MODEL: "m", MODEL_KEY: "upstream", KEY: "secret" }
+    bindings: { MODEL_URL: `${upstream.url}/v1`, MODEL: "m", MODEL_KEY: "upstream", KEY: "secret", SECRET }
   })
   try {
     const address = await worker.ready

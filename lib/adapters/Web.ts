@@ -12,10 +12,12 @@
  * left out, and iterations are a blank line apart. The conclusion is `content`, and comes as a whole: what a model writes
  * may still turn out to be something else. Meanwhile, comments keep the connection open.
  *
- * Beside a question or a state, `events` and `step` take `model`, `eta`, `gamma`, `sampling` and `limits`. A state is what
- * the client says it is: what it says was spent cannot be relied on, so that limits hold for one request.
+ * Beside a question or a state, `events` and `step` take `model`, `eta`, `gamma`, `sampling` and `limits`. Without a
+ * `secret`, a state is what the client says it is: what it says was spent cannot be relied on, so that limits hold for one
+ * request. How reasoning is driven, carried on and cut is up to the handler, whatever a state says.
  *
- * It needs nothing but web standards. An error shows what the model's server said, its address included, and no key.
+ * It needs nothing but web standards. What the model's server says when it fails is logged, and clients are told no more
+ * than the kind of its failure: neither its words and its address, nor a key.
  *
  * @module
  */
@@ -31,6 +33,7 @@ import * as Stream from "effect/Stream"
 import type { Message, Question } from "../core/Sample.ts"
 import * as Reasoner from "../Reasoner.ts"
 import * as State from "../State.ts"
+import type * as Summarizer from "../Summarizer.ts"
 import * as TextModel from "../TextModel.ts"
 
 /** How to reason, and for whom. What a client asks for counts up to the limits, eta and gamma that are set here. */
@@ -39,8 +42,24 @@ export type Options = Reasoner.Options & {
   readonly key?: Redacted.Redacted<string>
   /** The origins whose pages may ask, with their scheme, or all; none by default. */
   readonly cors?: "*" | ReadonlyArray<string>
-  /** The largest body of a request, in bytes; 10 Mi by default. */
+  /** The largest body of a request, and so of a state, in bytes; 10 Mi by default. */
   readonly maxBodySize?: number
+  /** The most requests that are answered at once; who comes then is told to come again (503). No limit by default. */
+  readonly maxRequests?: number
+  /**
+   * The most time from the arrival of a request to the end of its answer, in milliseconds: what is not done by then is
+   * ended (408, 504, or a last event). No limit by default. `limits.time` is when reasoning ends by itself.
+   */
+  readonly maxTime?: number
+  /**
+   * Signs the states that are given out, of which others are refused then (403): at least 32 bytes, from a random source.
+   * Without it, any state is taken that is one.
+   */
+  readonly secret?: Redacted.Redacted<string>
+  /** How old a signed state may be, in milliseconds; as old as it is, by default. */
+  readonly maxStateAge?: number
+  /** Whether clients see what the model's server says when it fails, its address included; `hide` by default. */
+  readonly errors?: "hide" | "show"
 }
 
 /** Who asks. */
@@ -58,19 +77,33 @@ export interface Client {
  */
 export const handler = (
   model: Layer.Layer<TextModel.TextModel> | ((client: Client) => Layer.Layer<TextModel.TextModel>),
-  { key, cors, maxBodySize = 10 * 2 ** 20, ...options }: Options = {}
+  options: Options = {}
 ): (request: Request) => Promise<Response> => {
-  const { eta, gamma } = Reasoner.begin("", options).settings
-  // A secret that was forgotten may be anything but a text, whatever its type says.
-  if (key !== undefined && (typeof Redacted.value(key) !== "string" || Redacted.value(key) === "")) {
-    throw new RangeError("Cannot make a handler: the key is empty")
+  const { key, cors, maxBodySize = 10 * 2 ** 20, maxRequests = Infinity, maxTime = Infinity, ...others } = options
+  const { secret, maxStateAge = Infinity, errors = "hide", ...reasoning } = others
+  const own = Reasoner.begin("", reasoning).settings
+  requireSecret("key", key, 1)
+  requireSecret("secret", secret, 32)
+  for (const [name, limit] of Object.entries({ maxBodySize, maxRequests, maxTime, maxStateAge })) {
+    if (!(limit > 0)) throw new RangeError(`Cannot make a handler: ${name} is ${limit}`)
   }
-  if (!(maxBodySize > 0)) throw new RangeError(`Cannot make a handler: maxBodySize is ${maxBodySize}`)
+  const { eta, gamma } = own
+  const modelOf = typeof model === "function" ? model : share(model)
+  const { summarizer } = reasoning
   const settings: Settings = {
-    options: { ...options, eta, gamma },
+    options: {
+      ...reasoning,
+      ...summarizer !== undefined && errors === "hide" && { summarizer: hidingSummarizer(summarizer) },
+      eta,
+      gamma
+    },
+    own,
+    secret,
+    maxStateAge,
     passesOn: typeof model === "function" && key === undefined,
-    modelOf: typeof model === "function" ? model : share(model)
+    modelOf: errors === "show" ? modelOf : (client) => Layer.provideMerge(hiding, modelOf(client))
   }
+  let answering = 0
 
   const answer = async (request: Request): Promise<Response> => {
     const { pathname } = new URL(request.url)
@@ -87,8 +120,20 @@ export const handler = (
       const message = "Cannot answer: the key is missing or wrong"
       throw new Refusal({ status: 401, message, code: "invalid_api_key", headers: { "www-authenticate": "Bearer" } })
     }
-    const body = route.method === "GET" ? {} : await readJson(request, maxBodySize)
-    return await route.answer({ request, key: sent }, body, settings)
+    // Who does not know the key takes no one's place.
+    if (answering >= maxRequests) {
+      const message = `Cannot answer: ${answering} requests are being answered, and no more may be at once`
+      throw new Refusal({ status: 503, message, code: "busy", headers: { "retry-after": "1" } })
+    }
+    answering++
+    const visit = makeVisit(request, maxTime, () => answering--)
+    try {
+      const body = route.method === "GET" ? {} : await readJson(request, maxBodySize, visit)
+      return await route.answer({ request, key: sent }, body, settings, visit)
+    } catch (error) {
+      visit.end()
+      throw error instanceof Refusal ? error : visit.over ?? error
+    }
   }
 
   return async (request) => {
@@ -98,7 +143,7 @@ export const handler = (
       : await answer(request).catch((error: unknown) => {
         if (error instanceof Refusal) return renderRefusal(error)
         if (request.signal.aborted) return new Response(null, { status: 499 }) // nobody is there to read it
-        throw error
+        return renderRefusal(broken(error))
       })
     if (cors !== undefined && cors !== "*") response.headers.append("vary", "origin")
     if (origin !== undefined) {
@@ -109,9 +154,23 @@ export const handler = (
   }
 }
 
+const requireSecret = (name: string, secret: Redacted.Redacted<string> | undefined, least: number): void => {
+  if (secret === undefined) return
+  // A secret that was forgotten may be anything but a text, whatever its type says.
+  const value: unknown = Redacted.value(secret)
+  if (typeof value !== "string" || value === "") throw new RangeError(`Cannot make a handler: the ${name} is empty`)
+  if (utf8.encode(value).length < least) {
+    throw new RangeError(`Cannot make a handler: the ${name} has less than ${least} bytes`)
+  }
+}
+
 /** What the routes share. */
 interface Settings {
   readonly options: Reasoner.Options & { readonly eta: number; readonly gamma: number }
+  /** What the handler's own states are bound to. */
+  readonly own: State.Settings
+  readonly secret: Redacted.Redacted<string> | undefined
+  readonly maxStateAge: number
   /** Whether the key that the model's server sees may be the client's. */
   readonly passesOn: boolean
   readonly modelOf: (client: Client) => Layer.Layer<TextModel.TextModel>
@@ -121,8 +180,93 @@ interface Route {
   readonly method: "GET" | "POST"
   /** How the path of its address ends. */
   readonly path: string
-  readonly answer: (client: Client, body: unknown, settings: Settings) => Promise<Response>
+  readonly answer: (client: Client, body: unknown, settings: Settings, visit: Visit) => Promise<Response>
 }
+
+// ---- how long a request lasts
+
+/** A request, from its arrival to the end of its answer. */
+interface Visit {
+  /** Aborts when the client leaves before it has an answer, and when the time is over. */
+  readonly signal: AbortSignal
+  /** Why nothing more is answered, once the time is over. */
+  readonly over: Refusal | undefined
+  /** Says that the client has its answer, of which all may still be to come: that it leaves is told otherwise now. */
+  readonly begin: () => void
+  /** Ends it: another request may be answered. Again, it does nothing. */
+  readonly end: () => void
+}
+
+const makeVisit = ({ signal }: Request, maxTime: number, onEnd: () => void): Visit => {
+  const controller = new AbortController()
+  const leave = (): void => controller.abort()
+  const begin = (): void => signal.removeEventListener("abort", leave)
+  let over: Refusal | undefined
+  let ended = false
+  const timer = maxTime > LONGEST ? undefined : setTimeout(() => {
+    const message = `Cannot answer: it takes longer than ${maxTime} ms`
+    // A client that asks again by itself would wait as long.
+    over = new Refusal({ status: 504, message, code: "timeout", headers: { "x-should-retry": "false" } })
+    controller.abort()
+  }, maxTime)
+  if (signal.aborted) leave()
+  else signal.addEventListener("abort", leave)
+  return {
+    signal: controller.signal,
+    get over() {
+      return over
+    },
+    begin,
+    end: () => {
+      if (ended) return
+      ended = true
+      clearTimeout(timer)
+      begin()
+      onEnd()
+    }
+  }
+}
+
+/** The longest time that a timer can wait, in milliseconds: 25 days, which is as good as forever. */
+const LONGEST = 2 ** 31 - 1
+
+// ---- what the model's server says
+
+/** Says no more of an error than its kind. */
+const hide = ({ reason, status, retryAfter }: TextModel.ModelError): TextModel.ModelError =>
+  new TextModel.ModelError({
+    reason,
+    message: `Cannot complete a request: ${KINDS[reason]}`,
+    ...status !== undefined && { status },
+    ...retryAfter !== undefined && { retryAfter }
+  })
+
+const KINDS: Readonly<Record<TextModel.ModelError["reason"], string>> = {
+  unreachable: "the model's server cannot be reached",
+  unauthorized: "the model's server does not take the key",
+  "not-found": "the model's server does not have the model",
+  refused: "the model's server refuses the request",
+  "rate-limited": "the model's server has too many requests",
+  failed: "the model's server failed",
+  interrupted: "the answer of the model's server broke off",
+  stopped: "no more requests are sent to the model's server"
+}
+
+const log = ({ message }: TextModel.ModelError): Effect.Effect<void> => Effect.logError(message)
+
+/** A model whose errors are logged, and hidden from all that reads them. */
+const hiding: Layer.Layer<TextModel.TextModel, never, TextModel.TextModel> = Layer.effect(
+  TextModel.TextModel,
+  Effect.map(TextModel.TextModel, ({ name, generate }) => ({
+    name,
+    generate: (request) => generate(request).pipe(Stream.tapError(log), Stream.mapError(hide))
+  }))
+)
+
+const hidingSummarizer = ({ name, write }: Summarizer.Summarizer): Summarizer.Summarizer => ({
+  name,
+  write: (source, attempt) => write(source, attempt).pipe(Effect.tapError(log), Effect.mapError(hide))
+})
 
 /** Builds a layer once. */
 const share = (layer: Layer.Layer<TextModel.TextModel>): () => Layer.Layer<TextModel.TextModel> => {
@@ -132,7 +276,7 @@ const share = (layer: Layer.Layer<TextModel.TextModel>): () => Layer.Layer<TextM
 
 // ---- chat completions
 
-const completeChat: Route["answer"] = async (client, body, settings) => {
+const completeChat: Route["answer"] = async (client, body, settings, visit) => {
   const asked = read(Chat, body)
   const tokens = least(asked.max_completion_tokens, asked.max_tokens)
   const options = {
@@ -143,7 +287,7 @@ const completeChat: Route["answer"] = async (client, body, settings) => {
     // A conclusion that is forced comes on top of what the client allows.
     ...tokens !== undefined && { conclude: "leave" as const }
   }
-  const pieces = piecesOf(Reasoner.reason(asked.messages.map(messageOf), options), settings)
+  const pieces = piecesOf(attempt("messages", () => Reasoner.reason(asked.messages.map(messageOf), options)), settings)
   const layer = settings.modelOf({ ...client, ...present({ model: asked.model }) })
   const head = { id: `chatcmpl-${crypto.randomUUID()}`, created: Math.floor(Date.now() / 1000) }
   if (asked.stream) {
@@ -151,13 +295,13 @@ const completeChat: Route["answer"] = async (client, body, settings) => {
     const texts = Stream.unwrap(Effect.map(TextModel.TextModel, ({ name }) => {
       return Stream.map(pieces, makeRender({ ...head, model: name }, withUsage))
     }))
-    return await open(client, Stream.provide(texts, layer), (refusal) => event(bodyOf(refusal)))
+    return await open(visit, Stream.provide(texts, layer), (refusal) => event(bodyOf(refusal)))
   }
   const whole = Effect.gen(function* () {
     const { name } = yield* TextModel.TextModel
     return renderWhole({ ...head, model: name }, yield* Stream.runCollect(pieces))
   })
-  return Response.json(await Effect.runPromise(Effect.provide(whole, layer), { signal: client.request.signal }))
+  return await close(visit, Effect.provide(whole, layer))
 }
 
 /** What an answer begins with, and each chunk of it. */
@@ -315,17 +459,20 @@ const REASONS = {
 
 // ---- models, events, step
 
-const listModels: Route["answer"] = async (client, _, { modelOf }) => {
-  const name = Effect.map(TextModel.TextModel, ({ name }) => name)
-  const id = await Effect.runPromise(Effect.provide(name, modelOf(client)))
-  return Response.json({ object: "list", data: [{ id, object: "model", created: 0, owned_by: "inftythink" }] })
+const listModels: Route["answer"] = async (client, _, { modelOf }, visit) => {
+  const list = Effect.map(TextModel.TextModel, ({ name }) => ({
+    object: "list",
+    data: [{ id: name, object: "model", created: 0, owned_by: "inftythink" }]
+  }))
+  return await close(visit, Effect.provide(list, modelOf(client)))
 }
 
-const streamEvents: Route["answer"] = async (client, body, settings) => {
-  const { from, options, model } = readTask(body, settings)
+const streamEvents: Route["answer"] = async (client, body, settings, visit) => {
+  const { field, from, options, model } = await readTask(body, settings)
   let held = ""
-  const texts = attempt(() => Reasoner.reason(from, options)).pipe(
-    Stream.mapError((error) => refusalOf(error, settings, error.state)),
+  const texts = attempt(field, () => Reasoner.reason(from, options)).pipe(
+    Stream.catch((error) => Stream.fromEffect(failWithState(error, settings))),
+    Stream.mapEffect((event) => sealed(event, settings)),
     Stream.map((found) => {
       held += event(found, found._tag)
       // Nothing is shown before the model begins to write: what fails until then is a status.
@@ -337,23 +484,38 @@ const streamEvents: Route["answer"] = async (client, body, settings) => {
     Stream.filter((text) => text !== ""),
     Stream.provide(settings.modelOf({ ...client, ...model }))
   )
-  return await open(client, texts, (refusal) => held + event(bodyOf(refusal), "error"))
+  return await open(visit, texts, (refusal) => held + event(bodyOf(refusal), "error"))
 }
 
-const runStep: Route["answer"] = async (client, body, settings) => {
-  const { from, options, model } = readTask(body, settings)
-  const state = typeof from === "object" && "version" in from ? from : Reasoner.begin(from, options)
-  const step = attempt(() => Reasoner.step(state, options)).pipe(
-    Stream.mapError((error) => refusalOf(error, settings, error.state)),
-    Stream.provide(settings.modelOf({ ...client, ...model })),
+const runStep: Route["answer"] = async (client, body, settings, visit) => {
+  const { field, from, options, model } = await readTask(body, settings)
+  const state = attempt(field, () => {
+    return typeof from === "object" && "version" in from ? from : Reasoner.begin(from, options)
+  })
+  const step = attempt(field, () => Reasoner.step(state, options)).pipe(
+    Stream.catch((error) => Stream.fromEffect(failWithState(error, settings))),
     Stream.runFold((): Step => ({ output: null, repairs: [], state }), (step, event) => {
       if (event._tag === "IterationEnded") return { output: event.output, repairs: event.repairs, state: event.state }
       return event._tag === "TrajectoryEnded" ? { ...step, state: event.state } : step
-    })
+    }),
+    Effect.flatMap((step) => {
+      const { outcome } = step.state
+      return Effect.map(seal(step.state, settings), (state) => ({ ...step, state, outcome }))
+    }),
+    Effect.provide(settings.modelOf({ ...client, ...model }))
   )
-  const done = await Effect.runPromise(step, { signal: client.request.signal })
-  return Response.json({ ...done, outcome: done.state.outcome })
+  return await close(visit, step)
 }
+
+/** Gives a state out. */
+const seal = (state: State.State, { secret }: Settings): Effect.Effect<State.State> =>
+  secret === undefined ? Effect.succeed(state) : State.sign(state, { secret })
+
+const sealed = (event: Reasoner.Event, settings: Settings): Effect.Effect<Reasoner.Event> =>
+  "state" in event ? Effect.map(seal(event.state, settings), (state) => ({ ...event, state })) : Effect.succeed(event)
+
+const failWithState = (error: Reasoner.ReasonerError, settings: Settings): Effect.Effect<never, Refusal> =>
+  Effect.flatMap(seal(error.state, settings), (state) => Effect.fail(refusalOf(error, settings, state)))
 
 /** What came of one iteration. */
 interface Step extends Pick<Extract<Reasoner.Event, { readonly _tag: "IterationEnded" }>, "output" | "repairs"> {
@@ -376,7 +538,13 @@ const optional = <S extends Schema.Top>(schema: S) => Schema.optional(Schema.Nul
 const only = (...values: ReadonlyArray<unknown>) => {
   const rendered = values.map((value) => JSON.stringify(value))
   const message = rendered.length === 0 ? "not supported" : `not supported, except as ${rendered.join(" or ")}`
-  const allows = (value: unknown): boolean => value === null || rendered.includes(JSON.stringify(value))
+  const allows = (value: unknown): boolean => {
+    try {
+      return value === null || rendered.includes(JSON.stringify(value))
+    } catch {
+      return false // it is nested too deep
+    }
+  }
   return Schema.optionalKey(Schema.Unknown.check(Schema.makeFilter((value) => allows(value) || message)))
 }
 
@@ -480,39 +648,53 @@ const present = <A extends object>(fields: A): { readonly [K in keyof A]?: NonNu
 
 /** What `events` and `step` start from. */
 interface Start {
+  /** What holds it. */
+  readonly field: "question" | "state"
   readonly from: Question | State.State
   readonly options: Settings["options"]
   readonly model: Pick<Client, "model">
 }
 
-const readTask = (body: unknown, { options }: Settings): Start => {
+const readTask = async (body: unknown, settings: Settings): Promise<Start> => {
   const { question, state, model, ...asked } = read(Task, body)
-  const started = { model: present({ model }), options: narrow(options, asked) }
+  const options = narrow(settings.options, asked)
+  const started = { model: present({ model }), options }
   if (state == null) {
     if (question == null) throw unreadable("question", "Missing key")
-    return { ...started, from: typeof question === "string" ? question : question.map(messageOf) }
+    return { ...started, field: "question", from: typeof question === "string" ? question : question.map(messageOf) }
   }
-  const from = State.parse(state)
-  if (Result.isFailure(from)) throw unreadable("state", from.failure.message)
+  const from = await readState(state, settings)
   // A state comes from the client, and is bound by the handler's options as well.
-  const { eta, gamma } = from.success.settings
+  const { eta, gamma } = from.settings
   return {
     ...started,
-    from: from.success,
-    options: {
-      ...started.options,
-      eta: Math.min(started.options.eta, eta),
-      gamma: Math.min(started.options.gamma, gamma)
-    }
+    field: "state",
+    from: { ...from, settings: { ...settings.own, dialect: from.settings.dialect } },
+    options: { ...options, eta: Math.min(options.eta, eta), gamma: Math.min(options.gamma, gamma) }
   }
 }
 
-/** Starts from a state, which may not go with the options. */
-const attempt = <A>(start: () => A): A => {
+const readState = async (json: unknown, { own, secret, maxStateAge }: Settings): Promise<State.State> => {
+  const verified = secret === undefined
+    ? State.parse(json)
+    : await Effect.runPromise(Effect.result(State.verify(json, { secret, maxAge: maxStateAge })))
+  if (Result.isFailure(verified)) {
+    const { reason, message } = verified.failure
+    throw reason === "invalid"
+      ? unreadable("state", message)
+      : new Refusal({ status: 403, message, param: "state", code: `${reason}_state` })
+  }
+  const { dialect } = verified.success.settings
+  if (dialect === own.dialect) return verified.success
+  throw unreadable("state", `it is of dialect ${JSON.stringify(dialect)}, and not of ${JSON.stringify(own.dialect)}`)
+}
+
+/** Starts from what a field holds, which may not go with the options. */
+const attempt = <A>(field: string, start: () => A): A => {
   try {
     return start()
   } catch (error) {
-    throw error instanceof RangeError ? unreadable("state", error.message) : error
+    throw error instanceof RangeError ? unreadable(field, error.message) : error
   }
 }
 
@@ -533,9 +715,13 @@ const read = <A>(schema: Schema.Codec<A, unknown>, body: unknown): A => {
 const formatIssue = SchemaIssue.makeFormatterStandardSchemaV1()
 
 /** Reads the body of a request as JSON. */
-const readJson = async ({ headers, body }: Request, maxBodySize: number): Promise<unknown> => {
+const readJson = async (
+  { headers, body }: Request,
+  maxBodySize: number,
+  { signal }: Visit
+): Promise<unknown> => {
   const type = headers.get("content-type") ?? ""
-  if (!/^application\/json\b/i.test(type)) {
+  if (!/^application\/json\s*(?:;|$)/i.test(type)) {
     const message = `Cannot read the request: its content-type is ${JSON.stringify(type)}, not application/json`
     throw new Refusal({ status: 415, message })
   }
@@ -548,10 +734,24 @@ const readJson = async ({ headers, body }: Request, maxBodySize: number): Promis
   }
   check()
   size = 0
-  for await (const bytes of body ?? []) {
-    size += bytes.length
-    check()
-    text += decoder.decode(bytes, { stream: true })
+  const reader = body?.getReader()
+  const leave = (): void => {
+    reader?.cancel().catch(() => {})
+  }
+  if (signal.aborted) leave()
+  signal.addEventListener("abort", leave)
+  try {
+    for (let read = await reader?.read(); read?.value !== undefined; read = await reader?.read()) {
+      size += read.value.length
+      check()
+      text += decoder.decode(read.value, { stream: true })
+    }
+  } finally {
+    signal.removeEventListener("abort", leave)
+    leave()
+  }
+  if (signal.aborted) {
+    throw new Refusal({ status: 408, message: "Cannot read the request: its body does not come" })
   }
   try {
     return JSON.parse(text + decoder.decode())
@@ -587,38 +787,55 @@ const utf8 = new TextEncoder()
 const event = (data: unknown, name?: string): string =>
   `${name === undefined ? "" : `event: ${name}\n`}data: ${JSON.stringify(data)}\n\n`
 
+/** Answers with a whole. */
+const close = async (visit: Visit, whole: Effect.Effect<unknown, Refusal>): Promise<Response> => {
+  const answer = await Effect.runPromise(whole, { signal: visit.signal })
+  visit.end()
+  return Response.json(answer)
+}
+
 /**
- * Answers with texts as they come. What fails before the first is the status; what fails later is the last text. A
- * client that leaves ends the stream, and so the request to the model's server.
+ * Answers with texts as they come, each when the client asks for it. What fails before the first is the status; what
+ * fails later is the last text. A client that leaves ends the stream, and so the request to the model's server.
  */
 const open = async (
-  { request: { signal } }: Client,
+  visit: Visit,
   texts: Stream.Stream<string, Refusal>,
   renderLast: (refusal: Refusal) => string
 ): Promise<Response> => {
   const iterator = Stream.toAsyncIterable(texts)[Symbol.asyncIterator]()
   const leave = async (): Promise<void> => {
+    visit.end()
     await iterator.return!()
   }
-  signal.addEventListener("abort", leave)
-  if (signal.aborted) await leave()
-  let first: IteratorResult<string> | undefined = await iterator.next().finally(() =>
-    // From here on, leaving cancels the body; Deno's signal aborts even when all went well.
-    signal.removeEventListener("abort", leave)
-  )
+  visit.signal.addEventListener("abort", leave)
+  if (visit.signal.aborted) await leave()
+  let first: IteratorResult<string> | undefined = await iterator.next()
+  if (visit.over !== undefined) throw visit.over
+  // From here on, leaving cancels the body; Deno's signal aborts even when all went well.
+  visit.begin()
+  let isCancelled = false
+  const last = (controller: ReadableStreamDefaultController<Uint8Array>, refusal: Refusal | undefined): void => {
+    visit.end()
+    if (isCancelled) return
+    if (refusal !== undefined) controller.enqueue(utf8.encode(renderLast(refusal)))
+    controller.close()
+  }
   const pull = async (controller: ReadableStreamDefaultController<Uint8Array>): Promise<void> => {
     try {
       const { done, value } = first ?? await iterator.next()
       first = undefined
-      if (done) controller.close()
+      if (done) last(controller, visit.over)
       else controller.enqueue(utf8.encode(value))
     } catch (error) {
-      if (!(error instanceof Refusal)) throw error
-      controller.enqueue(utf8.encode(renderLast(error)))
-      controller.close()
+      last(controller, visit.over ?? (error instanceof Refusal ? error : broken(error)))
     }
   }
-  return new Response(new ReadableStream({ pull, cancel: leave }, { highWaterMark: 0 }), {
+  const cancel = (): Promise<void> => {
+    isCancelled = true
+    return leave()
+  }
+  return new Response(new ReadableStream({ pull, cancel }, { highWaterMark: 0 }), {
     headers: {
       "content-type": "text/event-stream",
       // Whatever lies between must neither compress nor collect: both hold events back.
@@ -640,6 +857,12 @@ class Refusal extends Data.TaggedError("Refusal")<{
   /** The last good state, where it can be gone on from. */
   readonly state?: State.State
 }> {}
+
+/** Refuses where something is wrong here: the client is told no more, and it is logged. */
+const broken = (error: unknown): Refusal => {
+  Effect.runFork(Effect.logError("Cannot answer", error))
+  return new Refusal({ status: 500, message: "Cannot answer: something went wrong here" })
+}
 
 const unreadable = (param: string, detail: string): Refusal =>
   new Refusal({ status: 400, message: `Cannot read the request: ${param === "" ? "" : `${param}: `}${detail}`, param })

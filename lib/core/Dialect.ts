@@ -66,7 +66,10 @@ const summary: Sections.Section = {
 
 const history: Sections.Section = { name: "history", open: "<history>", close: "</history>", newlines: [] }
 
-/** The template of the public InftyThink scripts: `User:`, the question, `Assistant:`, with nothing between. */
+/**
+ * The template of the public InftyThink scripts: `User:`, the question, `Assistant:`, with nothing between. Its turns are
+ * plain words, which a text may hold as well: no `screen` tells them apart, as it does tags and special tokens.
+ */
 export const plainTemplate: Template = (messages) =>
   messages.map(({ role, content }) => `${role[0]!.toUpperCase()}${role.slice(1)}:${content}`).join("") + "Assistant:"
 
@@ -222,26 +225,56 @@ export interface Screened {
 }
 
 /**
- * Searches a text for tags of the dialect and for special tokens of chat templates.
+ * Searches a text for tags of the dialect and for special tokens of chat templates: what lets a text act as more than
+ * what it is, in a prompt or in a row.
  *
- * With `replace`, their `<` becomes `‹` in every occurrence; a tag of a custom dialect that has none is left.
+ * With `replace`, their `<` becomes `‹` in every occurrence, and the `[` of a special token becomes `⁅`; a tag of a
+ * custom dialect that has no `<` is left. Words are not touched: instructions stay what they are, text in their place.
  */
-export const screen = (dialect: Dialect, text: string, policy: TagPolicy): Screened => {
+export const screen = (
+  dialect: Pick<Dialect, "sections" | "history">,
+  text: string,
+  policy: TagPolicy
+): Screened => {
   const pattern = tagPattern(dialect)
+  let screened = text
   let replaced = 0
-  const screened = policy === "reject" ? text : text.replace(pattern, (tag) => {
-    if (!tag.includes("<")) return tag
-    replaced++
-    return tag.replace("<", "‹")
-  })
-  const tag = screened.match(pattern)?.[0]
+  let tag = screened.match(pattern)?.[0]
+  // What was replaced may have held another tag, or shared a character with one, so that one look is not enough.
+  for (let before = -1; policy === "replace" && tag !== undefined && before !== replaced;) {
+    before = replaced
+    screened = screened.replace(pattern, (tag) => {
+      const safe = harmless(tag)
+      if (safe !== tag) replaced++
+      return safe
+    })
+    tag = screened.match(pattern)?.[0]
+  }
   return { text: screened, replaced, ...tag !== undefined && { tag } }
 }
 
-/** The special tokens of widespread chat templates, of which all begin with `<`. */
-const SPECIAL = "<\\|[^|<>\\s]{1,64}\\|>|<｜[^｜<>\\s]{1,64}｜>|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn)>"
+const harmless = (tag: string): string =>
+  tag.includes("<") ? tag.replace("<", "‹") : BRACKETED.test(tag) ? tag.replace("[", "⁅") : tag
 
-const tagPattern = ({ sections, history }: Dialect): RegExp => {
+/** Special tokens in square brackets, as Mistral, GLM and EXAONE have them. */
+const SQUARE = "\\[/?(?:INST|SYSTEM_PROMPT|THINK|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|gMASK)\\]" +
+  "|\\[\\|(?:system|user|assistant|tool|endofturn)\\|\\]"
+
+const BRACKETED = new RegExp(`^(?:${SQUARE})$`)
+
+/** The special tokens of widespread chat templates. */
+const SPECIAL = [
+  // ChatML, Llama 3, Phi, GLM, harmony; DeepSeek.
+  "<\\|[^|<>\\s]{1,64}\\|>",
+  "<｜[^｜<>\\s]{1,64}｜>",
+  // SentencePiece, Llama 2, Gemma, Gemma 4, GLM, Seed.
+  "</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn|sop|eop)>|<</?SYS>>",
+  "<\\|(?:turn|channel|tool|tool_call|tool_response)>|<(?:turn|channel|tool|tool_call|tool_response)\\|>",
+  "<seed:[a-z_]{1,32}>",
+  SQUARE
+].join("|")
+
+const tagPattern = ({ sections, history }: Pick<Dialect, "sections" | "history">): RegExp => {
   const tags = [...sections, history].flatMap(({ open, close }) => [open, close])
   return new RegExp([...tags.map((tag) => tag.replace(/[^\w\s]/g, "\\$&")), SPECIAL].join("|"), "g")
 }
