@@ -77,7 +77,7 @@ export const makeScanner = (): Scanner => {
     }
     let from = 0
     if (formula === undefined) {
-      const opening = BLOCK_OPEN.exec(line)
+      const opening = mayOpen(line, 0) ? BLOCK_OPEN.exec(line) : null
       if (opening === null) return false
       const mark = opening[1]!
       if (FENCE.test(mark)) {
@@ -92,22 +92,23 @@ export const makeScanner = (): Scanner => {
     return true
   }
 
-  /** The rank of the boundary at `end`, the end of `line`; the text goes on at `next`, behind newlines and blanks. */
-  const rankOf = (line: string, next: number): Rank => {
-    const trimmed = line.trimEnd()
-    if (trimmed === "") return rank.line
+  /**
+   * The rank of the boundary at the end of `line`, whose content ends at `newline` and may have blank lines behind it; the
+   * text goes on at `next`, behind newlines and blanks.
+   */
+  const rankOf = (line: string, newline: number, isBlankBehind: boolean, next: number): Rank => {
+    const last = lastOf(line, newline)
+    if (last === "") return rank.line
     const closes = closesBlock(line)
-    const blankLine = line.indexOf("\n", line.indexOf("\n", trimmed.length) + 1) >= 0
-    if (fence !== undefined) return blankLine ? rank.passage : rank.line
-    if (blankLine) {
+    if (fence !== undefined) return isBlankBehind ? rank.passage : rank.line
+    if (isBlankBehind) {
       // TeX allows no blank line in a formula: one that was never closed ends here.
       formula = undefined
-      CONTINUATION.lastIndex = next
-      return EXPECTS_MORE.test(trimmed) || CONTINUATION.test(text) ? rank.paragraph : rank.step
+      return EXPECTS_MORE.includes(last) || continues(text, next) ? rank.paragraph : rank.step
     }
     if (formula !== undefined) return rank.line
     BLOCK_START.lastIndex = next
-    return closes || BLOCK_START.test(text) ? rank.block : rank.line
+    return closes || mayOpen(text, next) && BLOCK_START.test(text) ? rank.block : rank.line
   }
 
   const scan = (final: boolean): Array<Unit> => {
@@ -124,15 +125,18 @@ export const makeScanner = (): Scanner => {
       }
       let end = newline + 1
       let next = end
+      let isBlankBehind = false
       for (let space; next < text.length && (space = spaceAt(text, next)) !== NONE; next++) {
-        if (space === NEWLINE) end = next + 1
+        if (space !== NEWLINE) continue
+        end = next + 1
+        if (text.charCodeAt(next) === LINE_FEED) isBlankBehind = true
       }
       searched = newline
       if (next === text.length) break
       if (!final && next + AHEAD > text.length && text.indexOf("\n", next) < 0) break
       const line = text.slice(from, end)
       const adds = text.charCodeAt(end) !== SLASH || !SWALLOWS_SLASHES.test(line)
-      units.push({ text: line, rank: rankOf(line, next), adds })
+      units.push({ text: line, rank: rankOf(line, newline - from, isBlankBehind, next), adds })
       from = searched = end
     }
     if (final && from < text.length) {
@@ -214,6 +218,7 @@ export const pieces = (word: string, length: number): Array<Unit> => {
   return units
 }
 
+const LINE_FEED = 0x0a
 const SLASH = 0x2f
 
 /** The text that must be there behind a newline to know what begins: the longest sign of CONTINUATION. */
@@ -228,7 +233,8 @@ const FORMULA_CLOSE: Readonly<Record<string, string>> = { "\\[": "\\]", "$$": "$
 /** What a paragraph begins with that continues the one before: lower case, a closing bracket, a list item, a block. */
 const CONTINUATION =
   /\p{Ll}|\p{Pe}|[-+*•‣◦·–]\s|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)]\s|\d{1,3}[、．]|`{3}|~{3}|\\\[|\$\$|\\begin\{/uy
-const EXPECTS_MORE = /[:,：，]$/
+/** What a paragraph ends with that the next one continues. */
+const EXPECTS_MORE = ":,：，"
 
 /** In o200k, punctuation takes the newlines and slashes behind it into one piece: a cut among them does not add up. */
 const SWALLOWS_SLASHES = /[^\s\p{L}\p{N}][\r\n]+$/u
@@ -243,6 +249,31 @@ const MASK_REACH = 512
 const ABBREVIATION =
   /(?:^|[^\p{L}.])(?:e\.g|i\.e|cf|vs|viz|resp|approx|Dr|Mrs?|Ms|Prof|St|Figs?|Eqs?|Thm|Lem|Prop|Cor|Defs?|Sec|Ch|Ref|Ex|al)$/u
 const NUMBERING = /^\s*[*_]*\(?(?:\d{1,3}|[ivx]{1,4})$/
+
+/** Whether a fence or a display formula may begin at an index, or behind blanks there: most lines need no second look. */
+const mayOpen = (text: string, at: number): boolean => {
+  const code = text.charCodeAt(at)
+  return !(code > 0x20 && code < 0x80) || code === 0x60 || code === 0x7e || code === 0x5c || code === 0x24
+}
+
+/** Whether a paragraph that begins at an index continues the one before. Most begin with a capitalized word. */
+const continues = (text: string, at: number): boolean => {
+  if (isAsciiLetter(text, at, 0x41) && isAsciiLetter(text, at + 1, 0x61)) return false
+  CONTINUATION.lastIndex = at
+  return CONTINUATION.test(text)
+}
+
+/** Whether one of the 26 letters from `first` on stands at an index. */
+const isAsciiLetter = (text: string, at: number, first: number): boolean => {
+  const letter = text.charCodeAt(at) - first
+  return letter >= 0 && letter < 26
+}
+
+/** The last character of a line up to `end` that is no white space, or nothing. */
+const lastOf = (line: string, end: number): string => {
+  const code = line.charCodeAt(end - 1)
+  return code > 0x20 && code < 0x80 ? line[end - 1]! : line.slice(0, end).trimEnd().at(-1) ?? ""
+}
 
 /** Whether the mark at `at` ends the sentence that began at `from`, when the line goes on at `next`. */
 const endsSentence = (line: string, from: number, at: number, mark: string, next: number): boolean => {

@@ -56,7 +56,10 @@ export const segment = (text: string, { packing = "greedy", ...options }: TextOp
   const opener = makeOpener(counter)
   const pieces = [...opener.feed(text), ...opener.end()]
   const pack = (capacity: number): Array<Segment> => {
-    const packer = makePacker(counter, capacity)
+    // To cut segments out of the text is cheaper than to join what they are made of.
+    let from = 0
+    const take = (filled: ReadonlyArray<Piece>): string => text.slice(from, from += lengthOf(filled))
+    const packer = makePacker(counter, capacity, take)
     return [...packer.add(pieces), ...packer.end()]
   }
   const greedy = pack(counter.eta)
@@ -71,7 +74,7 @@ export const segment = (text: string, { packing = "greedy", ...options }: TextOp
 export const make = (options: Options): Segmenter => {
   const counter = makeCounter(options)
   const opener = makeOpener(counter)
-  const packer = makePacker(counter, counter.eta)
+  const packer = makePacker(counter, counter.eta, (filled) => textOf(filled.flatMap(({ leaves }) => leaves)))
   return {
     feed: (chunk) => packer.add(opener.feed(chunk)),
     end: () => [...packer.add(opener.end()), ...packer.end()]
@@ -104,7 +107,7 @@ interface Leaf extends Boundary.Unit {
 }
 
 /** A stretch that no segment cuts: a unit that fits in one, while the unit around it does not. */
-interface Piece extends Leaf {
+interface Piece extends Omit<Leaf, "text"> {
   readonly leaves: ReadonlyArray<Leaf>
   /** Across how many boundaries `tokens` was summed where counts may not add up; at zero, it is exact. */
   readonly slack: number
@@ -117,7 +120,7 @@ const makeOpener = (counter: Counter): { feed: (chunk: string) => Array<Piece>; 
   const read = (lines: ReadonlyArray<Boundary.Unit>): Array<Piece> => {
     const found: Array<Piece> = []
     for (const line of lines) {
-      for (const leaf of leavesOf(counter, line)) step.push(leaf)
+      pushLeaves(step, counter, line)
       if (line.rank < Boundary.rank.step) continue
       for (const piece of settle(counter, step)) found.push(piece)
       step = []
@@ -132,7 +135,7 @@ const settle = (counter: Counter, leaves: ReadonlyArray<Leaf>): Array<Piece> => 
   let piece = pieceOf(leaves)
   // A sum may be too high or too low: where that decides, the unit is counted as a whole.
   if (piece.slack > 0 && Math.abs(piece.tokens - counter.eta) <= counter.gain * piece.slack) {
-    piece = { ...piece, tokens: counter.count(piece.text), slack: 0 }
+    piece = { ...piece, tokens: counter.count(textOf(leaves)), slack: 0 }
   }
   return piece.tokens <= counter.eta ? [piece] : opened(counter, leaves)
 }
@@ -156,16 +159,17 @@ const opened = (counter: Counter, leaves: ReadonlyArray<Leaf>): Array<Piece> => 
   return units.flatMap((unit) => settle(counter, unit))
 }
 
-/** Makes the machine that packs pieces in order into segments of at most `capacity` tokens. */
+/** Makes the machine that packs pieces in order into segments of at most `capacity` tokens; `take` makes their text. */
 const makePacker = (
   counter: Counter,
-  capacity: number
+  capacity: number,
+  take: (filled: ReadonlyArray<Piece>) => string
 ): { add: (pieces: ReadonlyArray<Piece>) => Array<Segment>; end: () => Array<Segment> } => {
   let filled: Array<Piece> = []
   // The run is what came since the last boundary across which counts add up. What is before it is exact; its own tokens
   // are a sum, which is an estimate while there is slack.
   let before = 0
-  let run = ""
+  let run: Array<Leaf> = []
   let tokens = 0
   let slack = 0
   // By how much sums were too high so far, and across how many boundaries: later estimates learn from it.
@@ -185,7 +189,7 @@ const makePacker = (
 
   const verify = (): void => {
     if (slack === 0) return
-    const exact = counter.count(run)
+    const exact = counter.count(textOf(run))
     excess += tokens - exact
     verified += slack
     tokens = exact
@@ -197,10 +201,10 @@ const makePacker = (
       verify()
       before += tokens
       tokens = 0
-      run = ""
+      run = []
     }
     slack = slackWith(piece)
-    run += piece.text
+    for (const leaf of piece.leaves) run.push(leaf)
     tokens += piece.tokens
     filled.push(piece)
     // An early first look is cheaper than a first segment that is counted twice.
@@ -230,8 +234,7 @@ const makePacker = (
 
   const close = (segments: Array<Segment>): Array<Piece> => {
     const back = takeBack()
-    const text = filled.map((piece) => piece.text).join("")
-    segments.push({ text, tokens: before + tokens, rank: filled.at(-1)!.rank })
+    segments.push({ text: take(filled), tokens: before + tokens, rank: filled.at(-1)!.rank })
     refill([])
     closed = true
     return back
@@ -248,19 +251,20 @@ const makePacker = (
     // that is segmented again.
     if (closed && continuesRun()) return false
     if (before + tokens + piece.tokens - counter.gain * slackWith(piece) > capacity) return false
-    const undo = [before, run, tokens] as const
+    const undo = { before, run: [...run], tokens }
     push(piece)
     verify()
     if (before + tokens <= capacity) return true
     filled.pop()
-    ;[before, run, tokens] = undo
+    ;({ before, run, tokens } = undo)
     return false
   }
 
   const add = (pieces: ReadonlyArray<Piece>): Array<Segment> => {
     const segments: Array<Segment> = []
     for (const piece of pieces) {
-      for (const waiting = [piece]; waiting.length > 0;) {
+      if (join(piece)) continue
+      for (const waiting = [...close(segments), piece]; waiting.length > 0;) {
         if (join(waiting[0]!)) waiting.shift()
         else waiting.unshift(...close(segments))
       }
@@ -332,13 +336,19 @@ const makeCounter = ({ eta, count, additive = false }: Options): Counter => {
   }
 }
 
-/** Counts a unit as a whole, or in parts where it is so long that it may have to be opened. */
-const leavesOf = (counter: Counter, unit: Boundary.Unit): Array<Leaf> => {
-  if (unit.text.length <= counter.limit) return [counter.leaf(unit)]
+/** Counts a unit as a whole, or in parts where it is so long that it may have to be opened, and adds the leaves. */
+const pushLeaves = (leaves: Array<Leaf>, counter: Counter, unit: Boundary.Unit): void => {
+  if (unit.text.length <= counter.limit) {
+    leaves.push(counter.leaf(unit))
+    return
+  }
   const finer = finerThan(unit)
-  if (finer.length > 1) return finer.flatMap((part) => leavesOf(counter, part))
-  if (unit.text.length <= LONGEST_WORD) return [counter.leaf(unit)]
-  return within(unit, Boundary.pieces(unit.text, Math.ceil(counter.limit / 32))).map(counter.leaf)
+  if (finer.length > 1) {
+    for (const part of finer) pushLeaves(leaves, counter, part)
+  } else if (unit.text.length > LONGEST_WORD) {
+    const parts = Boundary.pieces(unit.text, Math.ceil(counter.limit / 32))
+    for (const part of within(unit, parts)) leaves.push(counter.leaf(part))
+  } else leaves.push(counter.leaf(unit))
 }
 
 /** Longer words, in code units, are counted in pieces: tokenizers take quadratic time for a single word. */
@@ -357,17 +367,26 @@ const within = (unit: Boundary.Unit, parts: Array<Boundary.Unit>): Array<Boundar
 }
 
 /** How many joints a boundary counts for: within a word, counts may differ by more than at any other. */
-const slackAt = ({ adds, rank }: Boundary.Unit): number => adds ? 0 : rank === Boundary.rank.inside ? 3 : 1
+const slackAt = ({ adds, rank }: Omit<Boundary.Unit, "text">): number =>
+  adds ? 0 : rank === Boundary.rank.inside ? 3 : 1
 
 const pieceOf = (leaves: ReadonlyArray<Leaf>): Piece => {
   const { rank, adds } = leaves.at(-1)!
   let tokens = 0
   let slack = 0
-  let text = ""
   leaves.forEach((leaf, i) => {
     tokens += leaf.tokens
-    text += leaf.text
     if (i > 0) slack += slackAt(leaves[i - 1]!)
   })
-  return { text, tokens, slack, rank, adds, leaves }
+  return { tokens, slack, rank, adds, leaves }
 }
+
+/** The code units of pieces. */
+const lengthOf = (pieces: ReadonlyArray<Piece>): number => {
+  let length = 0
+  for (const { leaves } of pieces) for (const { text } of leaves) length += text.length
+  return length
+}
+
+/** The text of leaves: joined only where it is needed, because most pieces are never counted again. */
+const textOf = (leaves: ReadonlyArray<Leaf>): string => leaves.map(({ text }) => text).join("")

@@ -1,9 +1,12 @@
 import * as Effect from "effect/Effect"
+import { countTokens as countCl100k } from "gpt-tokenizer/encoding/cl100k_base"
+import { countTokens as countO200k } from "gpt-tokenizer/encoding/o200k_base"
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import * as GptTokenizer from "../../lib/adapters/GptTokenizer.ts"
 import { Tokenizer } from "../../lib/Tokenizer.ts"
 import { law, reasoning } from "../support/text.ts"
+import { anyText, cases } from "../support/unicode.ts"
 
 const o200k = await GptTokenizer.load("o200k_base")
 const cl100k = await GptTokenizer.load("cl100k_base")
@@ -27,6 +30,25 @@ test("count: strings of special tokens are counted as text", () => {
       assert.ok(count(`a ${special} b`) > count("a b") + 2, special)
     }
   }
+})
+
+const NO_SPECIAL_TOKENS = { disallowedSpecial: new Set<string>() }
+
+law("count: that of gpt-tokenizer, for all it reads rightly", anyText, (text) => {
+  // U+FEFF and U+0085 are white space to one of JavaScript and the encodings, but not to the other.
+  const plain = text.replace(/[\ufeff\u0085]/g, "")
+  assert.equal(o200k.count(plain), countO200k(plain, NO_SPECIAL_TOKENS))
+  assert.equal(cl100k.count(plain), countCl100k(plain, NO_SPECIAL_TOKENS))
+}, cases)
+
+test("count: a byte order mark and a next-line character, as tiktoken counts them", () => {
+  const texts = ["\ufeff# Title", "a\ufeffb", " \ufeff x", "\ufeff \ufeff\n", "1 \u0085 ", "(\u3000\u0085.'s "]
+  assert.deepEqual(texts.map(o200k.count), [2, 3, 2, 3, 4, 7])
+})
+
+test("size: a pre-token of a million letters is counted", () => {
+  assert.equal(o200k.count("a".repeat(1_000_000)), 125_000)
+  assert.equal(cl100k.count(" ".repeat(1_000_000)), 7813)
 })
 
 law("count: every text has one, and a positive one if it is not empty", reasoning, (text) => {

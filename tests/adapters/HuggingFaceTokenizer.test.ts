@@ -1,5 +1,8 @@
 import { layer as services } from "@effect/platform-node/NodeServices"
+import { Tokenizer as Reference } from "@huggingface/tokenizers"
 import * as Effect from "effect/Effect"
+import cl100k from "gpt-tokenizer/bpeRanks/cl100k_base"
+import fc from "fast-check"
 import assert from "node:assert/strict"
 import { mkdtempSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -7,62 +10,69 @@ import { join } from "node:path"
 import { test } from "node:test"
 import * as HuggingFaceTokenizer from "../../lib/adapters/HuggingFaceTokenizer.ts"
 import { Tokenizer } from "../../lib/Tokenizer.ts"
-
-/** How Qwen splits text. */
-const PATTERN = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" +
-  "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
-/** The characters by which byte-level vocabularies write the bytes 0 to 255. */
-const letters: ReadonlyArray<string> = Array.from({ length: 256 }, (_, byte) => {
-  const isPrintable = (code: number): boolean => code > 32 && code < 127 || code > 160 && code !== 173
-  const others = Array.from({ length: byte }, (_, i) => i).filter((i) => !isPrintable(i)).length
-  return String.fromCodePoint(isPrintable(byte) ? byte : 256 + others)
-})
-
-const token = (content: string, id: number, special: boolean) => ({
-  content,
-  id,
-  special,
-  single_word: false,
-  lstrip: false,
-  rstrip: false,
-  normalized: false
-})
+import { law } from "../support/text.ts"
+import { addedToken as token, byteLetters, bytePairs, bytePairsOf, LLAMA3, O200K } from "../support/tokenizers.ts"
+import { anyText, cases } from "../support/unicode.ts"
 
 /** A byte-level tokenizer that knows the bytes and `th`, `the`, and ` the`. */
-const tokenizerJson = {
-  version: "1.0",
-  truncation: null,
-  padding: null,
-  added_tokens: [token("<|im_end|>", 300, true), token("<think>", 301, false)],
-  normalizer: { type: "NFC" },
-  pre_tokenizer: {
-    type: "Sequence",
-    pretokenizers: [
-      { type: "Split", pattern: { Regex: PATTERN }, behavior: "Isolated", invert: false },
-      { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false }
-    ]
-  },
-  post_processor: { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false },
-  decoder: { type: "ByteLevel", add_prefix_space: false, trim_offsets: false, use_regex: false },
-  model: {
-    type: "BPE",
-    dropout: null,
-    unk_token: null,
-    continuing_subword_prefix: "",
-    end_of_word_suffix: "",
-    fuse_unk: false,
-    byte_fallback: false,
-    vocab: Object.fromEntries([...letters, "th", "the", "Ġthe"].map((letter, i) => [letter, i])),
-    merges: ["t h", "th e", "Ġ the"]
-  }
-}
+const tokenizerJson = bytePairs([...byteLetters, "th", "the", "Ġthe"], ["t h", "th e", "Ġ the"])
+
+/** Has the vocabulary of cl100k, and splits text as Qwen does. */
+const large = bytePairsOf(cl100k)
 
 const parse = (json: unknown): Promise<Tokenizer> =>
   Effect.runPromise(HuggingFaceTokenizer.parse(JSON.stringify(json), "test"))
 
 const failure = (effect: Effect.Effect<unknown, { readonly reason: string; readonly message: string }>) =>
   Effect.runPromise(Effect.flip(effect))
+
+/** Counts by the package; special tokens are text. */
+const reference = (json: typeof tokenizerJson): (text: string) => number => {
+  const added_tokens = json.added_tokens.filter(({ special }) => !special)
+  const implementation = new Reference({ ...json, added_tokens }, {})
+  return (text) => implementation.tokenize(text, { add_special_tokens: false }).length
+}
+
+const withPattern = (Regex: string): typeof tokenizerJson => {
+  const [split = {}, bytes = {}] = large.pre_tokenizer.pretokenizers
+  return { ...large, pre_tokenizer: { type: "Sequence", pretokenizers: [{ ...split, pattern: { Regex } }, bytes] } }
+}
+
+const known: Readonly<Record<string, typeof tokenizerJson>> = {
+  "Qwen": large,
+  "Llama 3": { ...withPattern(LLAMA3), normalizer: null, model: { ...large.model, ignore_merges: true } },
+  "gpt-oss": { ...withPattern(O200K), normalizer: null }
+}
+
+/** Text among which added tokens stand, whole or in part. */
+const marked = fc.array(
+  fc.oneof(anyText, fc.constantFrom("<think>", "</think>", "<|im_end|>", "<thin", "k>", "<think>\u0338")),
+  {
+    maxLength: 4
+  }
+).map((parts) => parts.join(""))
+
+for (const [name, json] of Object.entries(known)) {
+  const { count } = await parse(json)
+  const expected = reference(json)
+  law(`count: that of the package, where text is split as ${name} does`, marked, (text) => {
+    assert.equal(count(text), expected(text))
+  }, cases)
+}
+
+/** Tokenizers that are left to the package. */
+const unknown = await Promise.all([
+  { ...tokenizerJson, pre_tokenizer: { ...tokenizerJson.pre_tokenizer.pretokenizers[1]!, add_prefix_space: true } },
+  { ...tokenizerJson, normalizer: { type: "Lowercase" } },
+  { ...bytePairs([...byteLetters.filter((letter) => letter !== "k"), "th"], ["t h"]) },
+  { ...bytePairs(byteLetters, ["t h"]) },
+  { ...tokenizerJson, added_tokens: [{ ...token("<think>", 301, false), lstrip: true, rstrip: true }] },
+  { ...tokenizerJson, added_tokens: [{ ...token("<think>", 301, false), normalized: true }] }
+].map(async (json) => [(await parse(json)).count, reference(json as typeof tokenizerJson)] as const))
+
+law("count: that of the package, where the split or the vocabulary is of no known kind", marked, (text) => {
+  unknown.forEach(([count, expected]) => assert.equal(count(text), expected(text)))
+})
 
 test("count: by the file's vocabulary and merges", async () => {
   const { count } = await parse(tokenizerJson)
@@ -77,6 +87,21 @@ test("count: strings of special tokens are text, and added tokens that are not s
   const { count } = await parse(tokenizerJson)
   assert.equal(count("<|im_end|>"), "<|im_end|>".length)
   assert.equal(count("a<think>b"), 3)
+})
+
+test("count: the longest of the added tokens that begin at a place", async () => {
+  const added_tokens = ["<th", "<think>", "<t"].map((content, i) => token(content, 300 + i, false))
+  const json = { ...tokenizerJson, added_tokens }
+  const { count } = await parse(json)
+  for (const text of ["<think>", "<th<think><t", "a<thi<tn"]) assert.equal(count(text), reference(json)(text), text)
+})
+
+test("count: a token that no merges make is one where merges are ignored", async () => {
+  const json = bytePairs([...byteLetters, "th", "thx"], ["t h"])
+  const ignoring = { ...json, model: { ...json.model, ignore_merges: true } }
+  for (const [expected, file] of [[2, json], [1, ignoring]] as const) {
+    assert.deepEqual([(await parse(file)).count("thx"), reference(file)("thx")], [expected, expected])
+  }
 })
 
 test("additive: where text is split as Qwen does, and nothing else joins or changes it", async () => {
