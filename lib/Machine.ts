@@ -3,7 +3,7 @@
  *
  * @module
  */
-import * as Array from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
@@ -26,17 +26,22 @@ export const stream =
   <In, Out>(make: () => Machine<In, Out>) => <E, R>(self: Stream.Stream<In, E, R>): Stream.Stream<Out, E, R> =>
     Stream.transformPull(self, (pull) =>
       Effect.sync(() => {
-        const machine = make()
+        const { feed, end } = make()
         let ended = false
-        return Effect.gen(function* () {
-          for (;;) {
-            if (ended) return yield* Cause.done()
-            const inputs = yield* Pull.catchDone(pull, () => Effect.succeed(undefined))
-            ended = inputs === undefined
-            const outputs = inputs === undefined ? machine.end() : inputs.flatMap((input) => machine.feed(input))
-            if (Array.isReadonlyArrayNonEmpty(outputs)) return outputs
+        // Made once for all arrays: an effect for each of them costs as much again as the machine.
+        const step: Pull.Pull<Arr.NonEmptyReadonlyArray<Out>, E, void, R> = Effect.matchCauseEffect(pull, {
+          onSuccess: (inputs) => {
+            const outputs = inputs.length === 1 ? feed(inputs[0]) : feedAll(feed, inputs)
+            return Arr.isReadonlyArrayNonEmpty(outputs) ? Effect.succeed(outputs) : step
+          },
+          onFailure: (cause) => {
+            if (!Pull.isDoneCause(cause)) return Effect.failCause(cause)
+            ended = true
+            const outputs = end()
+            return Arr.isReadonlyArrayNonEmpty(outputs) ? Effect.succeed(outputs) : Cause.done()
           }
         })
+        return Effect.suspend(() => ended ? Cause.done() : step)
       }))
 
 /** Runs a machine on an iterable. */
@@ -53,4 +58,11 @@ export const transformStream = <In, Out>(make: () => Machine<In, Out>): Transfor
     transform: (input, controller) => machine.feed(input).forEach((output) => controller.enqueue(output)),
     flush: (controller) => machine.end().forEach((output) => controller.enqueue(output))
   })
+}
+
+/** Feeds a machine input by input; in a loop, since `flatMap` takes longer than most machines. */
+const feedAll = <In, Out>(feed: Machine<In, Out>["feed"], inputs: ReadonlyArray<In>): ReadonlyArray<Out> => {
+  const outputs: Array<Out> = []
+  for (const input of inputs) for (const output of feed(input)) outputs.push(output)
+  return outputs
 }

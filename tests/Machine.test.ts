@@ -82,3 +82,13 @@ test("stream: no more is read than what was asked for", async () => {
   assert.equal(events.length, 2)
   assert.equal(read, 2)
 })
+
+test("stream: a machine ends once", async () => {
+  const ended = Stream.make(1, 2).pipe(
+    Machine.stream(() => ({ feed: () => [], end: () => ["the end"] })),
+    Stream.take(3),
+    Stream.runCollect,
+    Effect.runPromise
+  )
+  assert.deepEqual(await ended, ["the end"])
+})

@@ -8,10 +8,13 @@
  *
  * @module
  */
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Pull from "effect/Pull"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -106,44 +109,28 @@ export const make = (options: Options): TextModel => {
   }
 
   const attempt = (body: string): Stream.Stream<Part, ModelError> =>
-    Stream.suspend(() => {
+    Stream.unwrap(Effect.gen(function* () {
       const reader = makeReader(makeParser(maxEventSize), finish, fail)
-      const isSilent = (limit: Duration.Duration, what: string) => () =>
-        Effect.fail(
-          fail(reader.isBegun() ? "interrupted" : "unreachable", `${what} came for ${Duration.format(limit)}`)
-        )
-      const noBytes = isSilent(idleBytes, "nothing")
-      const noTokens = isSilent(idleTokens, "no text")
-
-      const send: Effect.Effect<Stream.Stream<Uint8Array, ModelError>, ModelError, Scope.Scope> = Effect.gen(
-        function* () {
-          const controller = yield* Effect.acquireRelease(
-            Effect.sync(() => new AbortController()),
-            (controller) => Effect.sync(() => controller.abort())
-          )
-          // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
-          const fetch = options.fetch ?? globalThis.fetch
-          const response = yield* Effect.tryPromise({
-            try: () => fetch(url, { method: "POST", headers, body, signal: controller.signal }),
-            catch: (cause) => fail("unreachable", describe(cause))
-          }).pipe(within(idleBytes, noBytes))
-          if (!response.ok) return yield* readRefusal(response, idleBytes, fail)
-          // A web page is no model's answer, and asking again would not make it one.
-          const type = response.headers.get("content-type") ?? ""
-          if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
-          return readBytes(response, fail).pipe(eachWithin(idleBytes, noBytes))
-        }
+      const silence = yield* watch({ idleBytes, idleTokens }, (limit, what) =>
+        fail(reader.isBegun() ? "interrupted" : "unreachable", `${what} came for ${Duration.format(limit)}`))
+      const controller = yield* Effect.acquireRelease(
+        Effect.sync(() =>
+          new AbortController()
+        ),
+        (controller) => Effect.sync(() => controller.abort())
       )
-
-      return Stream.unwrap(send).pipe(
-        Stream.map((bytes) => reader.feed(bytes)),
-        Stream.flattenIterable,
-        eachWithin(idleTokens, noTokens),
-        Stream.catch((error) => Stream.sync(() => reader.breakOff(error)).pipe(Stream.drain)),
-        Stream.concat(Stream.sync(() => reader.end()).pipe(Stream.flattenIterable)),
-        Stream.mapEffect((found) => found instanceof ModelError ? Effect.fail(found) : Effect.succeed(found))
+      // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
+      const fetch = options.fetch ?? globalThis.fetch
+      const response = yield* silence.wait(
+        () => fetch(url, { method: "POST", headers, body, signal: controller.signal }),
+        (cause) => fail("unreachable", describe(cause))
       )
-    })
+      if (!response.ok) return yield* readRefusal(response, silence, fail)
+      // A web page is no model's answer, and asking again would not make it one.
+      const type = response.headers.get("content-type") ?? ""
+      if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
+      return yield* readParts(response, reader, silence, fail)
+    }))
 
   return {
     name: model,
@@ -155,11 +142,11 @@ export const make = (options: Options): TextModel => {
         }
         const body = JSON.stringify(renderBody(request, options))
         let isBegun = false
-        const begin = Effect.sync(() => {
-          isBegun = true
-        })
         return attempt(body).pipe(
-          Stream.tap(() => begin),
+          Stream.mapArray((parts) => {
+            isBegun = true
+            return parts
+          }),
           Stream.mapError((error) => {
             // What may pass at another try, and broke off an answer that had begun, is one thing to whoever reads it.
             if (isBegun && Retry.mayPass(error)) return change(error, { reason: "interrupted" })
@@ -214,17 +201,67 @@ const BACKOFF = Schedule.forever.pipe(
 
 // ---- silence
 
-/** Turns to something else where an effect takes longer than a limit; without one it has no timer. */
-const within =
-  <B, E2>(limit: Duration.Duration, orElse: () => Effect.Effect<B, E2>) =>
-  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A | B, E | E2, R> =>
-    Duration.isFinite(limit) ? Effect.timeoutOrElse(effect, { duration: limit, orElse }) : effect
+/** Waits for a server, and gives it up where it is silent for too long; the time its reader takes does not count. */
+interface Silence {
+  /** Waits for what a promise gives, or for the end of the patience. */
+  readonly wait: <A>(
+    promise: () => Promise<A>,
+    onError: (cause: unknown) => ModelError
+  ) => Effect.Effect<A, ModelError>
+  /** Text is waited for from here on. */
+  readonly expectText: () => void
+  /** Text came, and none is waited for. */
+  readonly textCame: () => void
+}
 
-/** Fails a stream where it takes longer than a limit for more; the time its reader takes does not count. */
-const eachWithin =
-  (limit: Duration.Duration, silence: () => Effect.Effect<never, ModelError>) =>
-  <A>(stream: Stream.Stream<A, ModelError>): Stream.Stream<A, ModelError> =>
-    Stream.transformPull(stream, (pull) => Effect.succeed(within(limit, silence)(pull)))
+/** Watches over a request: with one timer for each limit, since one for each wait would take longer than all else. */
+const watch = (
+  { idleBytes, idleTokens }: { readonly idleBytes: Duration.Duration; readonly idleTokens: Duration.Duration },
+  silent: (limit: Duration.Duration, what: string) => ModelError
+): Effect.Effect<Silence, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const clock = yield* Clock.Clock
+    let error: ModelError | undefined
+    let giveUp: ((error: ModelError) => void) | undefined
+    // Since when something is waited for.
+    let bytes: number | undefined
+    let text: number | undefined = clock.currentTimeMillisUnsafe()
+
+    const watchOver = (limit: Duration.Duration, what: string, since: () => number | undefined) =>
+      Effect.gen(function* () {
+        for (;;) {
+          const now = clock.currentTimeMillisUnsafe()
+          const left = Duration.toMillis(limit) - (now - (since() ?? now))
+          if (left > 0) yield* Effect.sleep(left)
+          else {
+            error ??= silent(limit, what)
+            return giveUp?.(error)
+          }
+        }
+      }).pipe(Effect.forkScoped, Effect.when(Effect.succeed(Duration.isFinite(limit))))
+
+    yield* watchOver(idleBytes, "nothing", () => bytes)
+    yield* watchOver(idleTokens, "no text", () => text)
+    return {
+      wait: <A>(promise: () => Promise<A>, onError: (cause: unknown) => ModelError) =>
+        Effect.callback<A, ModelError>((resume) => {
+          if (error !== undefined) return resume(Effect.fail(error))
+          bytes = clock.currentTimeMillisUnsafe()
+          giveUp = (error) => resume(Effect.fail(error))
+          // What comes of it later is nobody's, once it was given up.
+          promise().then((value) => {
+            bytes = undefined
+            resume(Effect.succeed(value))
+          }, (cause) => resume(Effect.fail(onError(cause))))
+        }),
+      expectText: () => {
+        text ??= clock.currentTimeMillisUnsafe()
+      },
+      textCame: () => {
+        text = undefined
+      }
+    }
+  })
 
 // ---- the request
 
@@ -264,9 +301,26 @@ const makeRedact = ({ apiKey, headers = {} }: Options, query: string): (text: st
   const secrets = [apiKey ?? "", ...Object.values(headers)]
     .map((value) => typeof value === "string" ? "" : Redacted.value(value).trim())
     .concat(query)
+    // A server that complains of a key does not repeat the word before it.
+    .flatMap((secret) => [secret, secret.replace(/^(?:Bearer|Basic) +/i, "")])
     .filter((secret) => secret !== "")
-  return (text) => secrets.reduce((text, secret) => text.replaceAll(secret, "<redacted>"), text)
+  return (text) => secrets.reduce(hide, text)
 }
+
+/** Hides a secret in a text, escaped as in JSON or not, and the first part of one where the text breaks off inside it. */
+const hide = (text: string, secret: string): string => {
+  const hidden = text.replace(escapedPattern(secret), "<redacted>")
+  if (secret.length <= TELLING) return hidden
+  const at = [...hidden.matchAll(escapedPattern(secret.slice(0, TELLING)))].at(-1)?.index
+  if (at === undefined) return hidden
+  const rest = hidden.slice(at).replaceAll("\\", "").replace(/"$/, "")
+  return secret.replaceAll("\\", "").startsWith(rest) ? `${hidden.slice(0, at)}<redacted>` : hidden
+}
+
+/** The fewest characters that a text does not have of a secret by chance. */
+const TELLING = 8
+
+const escapedPattern = (text: string): RegExp => new RegExp(text.replace(/[^\w\s]/g, "\\\\*\\$&"), "g")
 
 const renderBody = (request: Request, options: Options): Record<string, unknown> => {
   const { model, api = "chat", maxTokensField = "max_tokens", body = {} } = options
@@ -300,10 +354,11 @@ const renderPrompt = ({ messages, prefix = "", prompt }: Request, { template = D
 
 // ---- what is no answer
 
-const readRefusal = (response: Response, idle: Duration.Duration, fail: Fail): Effect.Effect<never, ModelError> =>
+const readRefusal = (response: Response, { wait }: Silence, fail: Fail): Effect.Effect<never, ModelError> =>
   Effect.gen(function* () {
     const { status } = response
-    const body = (yield* Effect.promise(() => readStart(response)).pipe(within(idle, () => Effect.succeed("")))).trim()
+    const start = wait(() => readStart(response), (cause) => fail("failed", describe(cause)))
+    const body = (yield* start.pipe(Effect.catch(() => Effect.succeed("")))).trim()
     const json = parseJson(body)
     const detail = json === undefined ? body : messageOf(json)
     const retryAfter = readRetryAfter(response.headers, yield* Clock.currentTimeMillis)
@@ -386,11 +441,50 @@ const describe = (cause: unknown): string => {
 
 // ---- the answer
 
-/** Reads an answer's bytes; what ends the stream early closes the connection. */
-const readBytes = ({ body }: Response, fail: Fail): Stream.Stream<Uint8Array, ModelError> =>
-  body === null ? Stream.empty : Stream.fromReadableStream({
-    evaluate: () => body,
-    onError: (cause) => fail("interrupted", `the answer broke off: ${describe(cause)}`)
+/** Reads an answer: an array of parts for each read that has any. Leaving the stream closes the connection. */
+const readParts = (
+  { body }: Response,
+  reader: Reader,
+  { wait, expectText, textCame }: Silence,
+  fail: Fail
+): Effect.Effect<Stream.Stream<Part, ModelError>, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const bytes = (body ?? new Blob().stream()).getReader()
+    yield* Effect.addFinalizer(() => Effect.promise(() => bytes.cancel().catch(() => {})))
+    let over: Pull.Pull<never, ModelError> | undefined
+
+    const give = (found: ReadonlyArray<Part | ModelError>): Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> => {
+      const parts: Array<Part> = []
+      for (const one of found) {
+        if (one._tag !== "ModelError") parts.push(one)
+        else {
+          over = Effect.fail(one)
+          break
+        }
+      }
+      if (!Arr.isReadonlyArrayNonEmpty(parts)) return over ?? step
+      textCame()
+      return Effect.succeed(parts)
+    }
+    const end = (): Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> => {
+      over = Cause.done()
+      return give(reader.end())
+    }
+    const step: Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> = Effect.matchEffect(
+      wait(() => bytes.read(), (cause) => fail("interrupted", `the answer broke off: ${describe(cause)}`)),
+      {
+        onSuccess: ({ done, value }) => done ? end() : give(reader.feed(value)),
+        onFailure: (error) => {
+          reader.breakOff(error)
+          return end()
+        }
+      }
+    )
+    return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+      if (over !== undefined) return over
+      expectText()
+      return step
+    })))
   })
 
 /** Whether the answer is JSON as a whole or a stream of events: servers mislabel both, so its first character decides. */
@@ -477,7 +571,11 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
     reason ?? (finish === "optional" && isDone && isBegun ? "stop" : undefined)
 
   return {
-    feed: (bytes) => parser.feed(utf8.decode(bytes, { stream: true })).flatMap(readEvent),
+    feed: (bytes) => {
+      const found: Array<Part | ModelError> = []
+      for (const event of parser.feed(utf8.decode(bytes, { stream: true }))) found.push(...readEvent(event))
+      return found
+    },
     breakOff: (error) => {
       late ??= error
     },
@@ -522,18 +620,17 @@ const readDelta = (delta: unknown): Array<Part> => {
   const reasoning = textOf(at(delta, "reasoning_content")) || textOf(at(delta, "reasoning")) ||
     flatten(at(delta, "reasoning_details"))
   const content = at(delta, "content") ?? at(delta, "text")
-  const items: ReadonlyArray<unknown> = Array.isArray(content) ? content : [content]
-  return [
-    ...partOf("Reasoning", reasoning),
-    ...items.flatMap((item) =>
-      at(item, "type") === "thinking"
-        ? partOf("Reasoning", flatten(at(item, "thinking")))
-        : partOf("Text", flatten(item))
-    )
-  ]
+  const parts: Array<Part> = []
+  const add = (_tag: "Text" | "Reasoning", text: string): void => {
+    if (text !== "") parts.push({ _tag, text })
+  }
+  add("Reasoning", reasoning)
+  for (const item of Array.isArray(content) ? content : [content]) {
+    if (at(item, "type") === "thinking") add("Reasoning", flatten(at(item, "thinking")))
+    else add("Text", flatten(item))
+  }
+  return parts
 }
-
-const partOf = (_tag: "Text" | "Reasoning", text: string): Array<Part> => text === "" ? [] : [{ _tag, text }]
 
 /** The text in a string, in an object's `text` or `summary`, or in an array of these. */
 const flatten = (value: unknown): string =>
@@ -577,15 +674,15 @@ const parseJson = (text: string): unknown => {
 }
 
 /** The value at a path, or undefined. */
-const at = (value: unknown, ...path: ReadonlyArray<string | number>): unknown =>
-  path.reduce(
-    (value, key) =>
-      typeof value === "object" && value !== null
-        // SAFETY: any key may be read from an object, and what comes out is unknown again.
-        ? (value as Readonly<Record<string | number, unknown>>)[key]
-        : undefined,
-    value
-  )
+const at = (value: unknown, ...path: ReadonlyArray<string | number>): unknown => {
+  let found = value
+  for (const key of path) {
+    if (typeof found !== "object" || found === null) return undefined
+    // SAFETY: any key may be read from an object, and what comes out is unknown again.
+    found = (found as Readonly<Record<string | number, unknown>>)[key]
+  }
+  return found
+}
 
 const textOf = (value: unknown): string => typeof value === "string" ? value : ""
 

@@ -72,10 +72,13 @@ export const make = ({ maxEventSize }: Options): Parser => {
 
   const readLine = (end: string): void => {
     if (pieceSize + end.length > maxEventSize) return overflow()
-    pieces.push(end)
-    const line = pieces.join("")
-    pieces = []
-    pieceSize = 0
+    let line = end
+    if (pieces.length > 0) {
+      pieces.push(end)
+      line = pieces.join("")
+      pieces = []
+      pieceSize = 0
+    }
     if (line === "") return dispatch()
     const colon = line.indexOf(":")
     if (colon === -1) return readField(line, "")
@@ -90,15 +93,20 @@ export const make = ({ maxEventSize }: Options): Parser => {
 
   return {
     feed: (chunk) => {
-      let start = 0
-      for (let index = 0; index < chunk.length && !isOverfull; index++) {
-        const code = chunk.charCodeAt(index)
-        if (code === LF && afterReturn) start = index + 1
-        else if (code === LF || code === CR) {
-          readLine(chunk.slice(start, index))
-          start = index + 1
-        }
-        afterReturn = code === CR
+      if (chunk === "") return []
+      // A LF belongs to the CR before it, also across chunks.
+      let start = afterReturn && chunk.startsWith("\n") ? 1 : 0
+      afterReturn = chunk.endsWith("\r")
+      // Each is looked for anew only behind itself, or a chunk of many lines of the one kind would be quadratic.
+      let feed = chunk.indexOf("\n", start)
+      let carriage = chunk.indexOf("\r", start)
+      while (!isOverfull && (feed !== -1 || carriage !== -1)) {
+        const isFeed = carriage === -1 || feed !== -1 && feed < carriage
+        const end = isFeed ? feed : carriage
+        readLine(chunk.slice(start, end))
+        start = !isFeed && feed === end + 1 ? end + 2 : end + 1
+        if (feed !== -1 && feed < start) feed = chunk.indexOf("\n", start)
+        if (carriage !== -1 && carriage < start) carriage = chunk.indexOf("\r", start)
       }
       if (start < chunk.length && !isOverfull) {
         pieces.push(chunk.slice(start))
@@ -114,6 +122,3 @@ export const make = ({ maxEventSize }: Options): Parser => {
     }
   }
 }
-
-const LF = 10
-const CR = 13

@@ -122,11 +122,14 @@ export const render = ({ open, close, newlines }: Section, text: string): string
 export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: Options = {}): Parser => {
   const openings = sections.map((section) => makeDelimiter(section, "open"))
   const closings = sections.map((section) => makeDelimiter(section, "close"))
-  const searchers = new Map<Section | string, Searcher>()
+  const searchers = new Map<Section | string | undefined, Searcher>()
+  const noSearcher = makeSearcher([])
 
   let events: Array<Event> = []
   // What may still become a delimiter, or else one high surrogate.
   let withheld = ""
+  // What finds the delimiters that are recognised, where nothing is withheld, and nothing but they changes anything.
+  let searcher: Searcher | undefined
   let section: Section | undefined
   // Whether the open section comes beside the content: no tag ends it, but content does.
   let beside = false
@@ -148,9 +151,15 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
     if (text !== "") events.push({ _tag: "Delta", section: section?.name ?? plain, text })
   }
 
+  const begin = (): void => {
+    // Fewer orphans are recognised from now on.
+    if (!opened) searchers.clear()
+    opened = true
+  }
+
   const start = (next: Section): void => {
     section = next
-    opened = true
+    begin()
     newline = next.newlines.includes("after open")
     events.push({ _tag: "Start", section: next.name })
   }
@@ -167,14 +176,15 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
     else if (section !== undefined) stop(met.name, true)
     else if (orphans === "retag") {
       events.push({ _tag: "Retag", section: met.name })
-      opened = true
+      begin()
       place = met.name
     }
   }
 
   /** The delimiters that are recognised now. */
   const recognised = (): Searcher => {
-    const key = beside ? "beside" : section ?? `${opened} ${place}`
+    if (beside) return noSearcher
+    const key = section ?? place
     let searcher = searchers.get(key)
     if (searcher === undefined) {
       const opens = openings.filter(({ section: { after } }) =>
@@ -184,7 +194,7 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
         orphans === "drop" || orphans === "retag" && !opened && (after === undefined || after.includes("start"))
       )
       const own = closings.filter((closing) => closing.section === section)
-      searcher = makeSearcher(beside ? [] : section === undefined ? [...opens, ...closes] : own)
+      searcher = makeSearcher(section === undefined ? [...opens, ...closes] : own)
       searchers.set(key, searcher)
     }
     return searcher
@@ -206,9 +216,9 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
         if (text.startsWith("\r\n", from)) from += 2
         else if (text.startsWith("\n", from)) from += 1
       }
-      const searcher = recognised()
-      const found = searcher.search(text, from)
-      const hold = final ? text.length : searcher.hold(text, from)
+      const { search, hold: holdFrom } = recognised()
+      const found = search(text, from)
+      const hold = final ? text.length : holdFrom(text, from)
       const to = Math.min(found?.at ?? hold, hold)
       const before = text.slice(from, to)
       if (section === undefined && place !== undefined && before.trim() !== "") {
@@ -223,7 +233,15 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
       meet(found.delimiter)
     }
     withheld = text.slice(from)
+    const isSettled = section === undefined ? place === undefined : !newline
+    searcher = isSettled && withheld === "" ? recognised() : undefined
   }
+
+  /** Reads a chunk of one section alone, as most are: nothing is withheld, found or begun in it. */
+  const readOne = (chunk: string): Array<Event> | undefined =>
+    searcher !== undefined && searcher.isClear(chunk)
+      ? [{ _tag: "Delta", section: section === undefined ? plain : section.name, text: chunk }]
+      : undefined
 
   const take = (): Array<Event> => {
     const taken = events
@@ -239,6 +257,8 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
   return {
     feed: (chunk) => {
       if (chunk === "") return take()
+      const one = beside ? undefined : readOne(chunk)
+      if (one !== undefined) return one
       if (beside) {
         read("", true)
         stop(section!.name, true)
@@ -248,6 +268,8 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
     },
     feedSection: (name, chunk) => {
       if (chunk === "") return take()
+      const one = beside && section?.name === name ? readOne(chunk) : undefined
+      if (one !== undefined) return one
       const next = sectionOf(name)
       if (!beside || section?.name !== name) {
         const fresh = repeats && withheld === ""
@@ -291,6 +313,8 @@ interface Searcher {
   readonly search: (text: string, from: number) => Found | undefined
   /** The index from which the text may still become a delimiter, or is half a character; its length if neither. */
   readonly hold: (text: string, from: number) => number
+  /** Whether a text surely holds no delimiter and nothing to hold; it costs far less than to look for them. */
+  readonly isClear: (text: string) => boolean
 }
 
 interface Found {
@@ -305,6 +329,13 @@ const makeSearcher = (delimiters: ReadonlyArray<Delimiter>): Searcher => {
   const forms = [...owners.keys()].sort((a, b) => b.length - a.length)
   const pattern = new RegExp(forms.map((form) => form.replace(/[^\w\s]/g, "\\$&")).join("|"), "g")
   const longest = forms[0]?.length ?? 0
+  const tail = Math.max(1, longest - 1)
+  const shortest = forms.at(-1)?.length ?? Infinity
+  const tags = delimiters.map(({ section, kind }) => section[kind])
+  // The characters that forms begin with, by their last seven bits: some others pass for them.
+  const heads = new Uint8Array(128)
+  for (const form of forms) heads[form.charCodeAt(0) & 127] = 1
+  const isPart = (text: string, at: number): boolean => forms.some((form) => isPartOf(form, text, at))
   return {
     search: (text, from) => {
       if (forms.length === 0) return undefined
@@ -314,14 +345,31 @@ const makeSearcher = (delimiters: ReadonlyArray<Delimiter>): Searcher => {
     },
     hold: (text, from) => {
       for (let at = Math.max(from, text.length - longest + 1); at < text.length; at++) {
-        if (forms.some((form) => isPartOf(form, text, at))) return at
+        if (isPart(text, at)) return at
       }
-      const endsInHalf = text.length > from && (text.charCodeAt(text.length - 1) & 0xfc00) === 0xd800
-      return endsInHalf ? text.length - 1 : text.length
+      return text.length > from && isHalf(text.charCodeAt(text.length - 1)) ? text.length - 1 : text.length
+    },
+    isClear: (text) => {
+      let code = 0
+      for (let at = text.length > tail ? text.length - tail : 0; at < text.length; at++) {
+        code = text.charCodeAt(at)
+        if (heads[code & 127] === 1 && isPart(text, at)) return false
+      }
+      return !isHalf(code) && (text.length < shortest || !tags.some((tag) => text.includes(tag)))
     }
   }
 }
 
+/** Whether a UTF-16 code unit is the first half of a pair. */
+const isHalf = (code: number): boolean => (code & 0xfc00) === 0xd800
+
 /** Whether the text from `at` on, which may be empty, is the beginning of `form` but not all of it. */
-const isPartOf = (form: string, text: string, at: number): boolean =>
-  text.length - at < form.length && form.startsWith(text.slice(at))
+const isPartOf = (form: string, text: string, at: number): boolean => {
+  const length = text.length - at
+  if (length >= form.length) return false
+  // Without a slice, which is what most of the time would go into.
+  for (let index = 0; index < length; index++) {
+    if (text.charCodeAt(at + index) !== form.charCodeAt(index)) return false
+  }
+  return true
+}

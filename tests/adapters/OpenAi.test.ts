@@ -976,6 +976,35 @@ test("a slow server is not given up, and neither is one without limits", async (
   ])
 })
 
+test("the time that the reader of an answer takes does not count", async () => {
+  let now = 0
+  const timers = new Map<() => void, number>()
+  const clock = clockOf(() => now, (milliseconds) =>
+    Effect.callback((resume) => {
+      const wake = () => resume(Effect.void)
+      timers.set(wake, now + milliseconds)
+      return Effect.sync(() => timers.delete(wake))
+    }))
+  const busy = async (): Promise<void> => {
+    now += 60 * 60_000
+    for (const [wake, at] of [...timers]) {
+      if (at > now) continue
+      timers.delete(wake)
+      wake()
+    }
+    await new Promise((resolve) => setTimeout(resolve))
+  }
+  const chunks = [events(delta({ content: "4" })), events(delta({ content: "2" })), events(delta({}, "stop"))]
+  const model = OpenAi.make({ baseUrl, model: "m", fetch: makeFetch(() => streamed(chunks)).fetch })
+  const read = await model.generate(question).pipe(
+    Stream.tap(() => Effect.promise(busy)),
+    Stream.runCollect,
+    Effect.provideService(Clock.Clock, clock),
+    Effect.runPromise
+  )
+  assert.deepEqual(read.map(({ _tag }) => _tag), ["Text", "Text", "Finish"])
+})
+
 test("silence behind the finish reason does not undo it", async () => {
   const pings = [ping, ping, ping, ping]
   assert.deepEqual(await runScript([answered, text, finish]), ["4", { ...stop, error: noBytes }, 28, 1])
