@@ -866,6 +866,27 @@ test("no error shows a key", async () => {
   assert.doesNotMatch(inspect(OpenAi.make({ baseUrl, model: "m", apiKey, headers }), { depth: 9 }), /secret/)
 })
 
+test("no error shows a key that is escaped, cut off, or without the word before it", async () => {
+  const key = 'sk-"Zm9v/bGV3\\ZQ=='
+  const page = JSON.stringify({ error: `a bad key: ${key}` }).replaceAll("/", "\\/")
+  const answers: ReadonlyArray<readonly [response: () => Response, state: string]> = [
+    [() => new Response(page.slice(0, -1), { status: 500 }), 'HTTP 500: {"error":"a bad key: <redacted>"'],
+    [() => new Response(page.slice(0, -8), { status: 500 }), 'HTTP 500: {"error":"a bad key: <redacted>'],
+    [() => streamed([events(page.slice(0, -1))]), JSON.stringify('{"error":"a bad key: <redacted>"').slice(1, -1)],
+    [() => streamed([`data: ${page.slice(0, -8)}\n\ndata: [DONE]\n\n`]), "a bad key: <redacted>"],
+    [() => new Response(`sk-"Zm9v/other`, { status: 500 }), 'HTTP 500: sk-"Zm9v/other']
+  ]
+  for (const [response, state] of answers) {
+    for (
+      const secret of [{ apiKey: Redacted.make(key) }, { headers: { authorization: Redacted.make(`Bearer ${key}`) } }]
+    ) {
+      const { error } = await run(makeFetch(response), { ...secret, retries: 0 })
+      assert(error !== undefined && error.message.includes(state), error?.message)
+      assert.doesNotMatch(error.message, /bGV3/)
+    }
+  }
+})
+
 // ---- silence
 
 /**
