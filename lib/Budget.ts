@@ -89,10 +89,11 @@ export const make = ({ maxTokens, maxCost, price, spent: before }: Options = {})
   }
 
   const book = (request: TextModel.Request, written: string, usage: TextModel.Usage | undefined): void => {
+    const figures = usage ?? estimateUsage(request, written)
     requests++
-    inputTokens += usage?.inputTokens ?? estimate(promptOf(request))
-    cachedTokens += usage?.cachedTokens ?? 0
-    outputTokens += usage?.outputTokens ?? estimate(written)
+    inputTokens += figures.inputTokens
+    cachedTokens += figures.cachedTokens ?? 0
+    outputTokens += figures.outputTokens
     estimated ||= usage === undefined
   }
 
@@ -137,8 +138,13 @@ const nothing: Omit<Spent, "cost"> = {
   estimated: false
 }
 
-/** All that a model reads in a request. */
-const promptOf = ({ prompt, messages, prefix = "" }: TextModel.Request): string =>
-  prompt ?? messages.map(({ content }) => content).join("\n") + prefix
+/** Estimates the tokens of a request, and of what was written, where a server sends no figures. */
+export const estimateUsage = (
+  { prompt, messages, prefix = "" }: TextModel.Request,
+  written: string
+): TextModel.Usage => ({
+  inputTokens: estimate(prompt ?? messages.map(({ content }) => content).join("\n") + prefix),
+  outputTokens: estimate(written)
+})
 
 const number = (value: number): string => value.toLocaleString("en-US")

@@ -16,6 +16,7 @@ import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
+import { estimateUsage } from "./Budget.ts"
 import * as Pace from "./core/Pace.ts"
 import * as Rate from "./core/Rate.ts"
 import { estimate } from "./Reasoner.ts"
@@ -256,7 +257,11 @@ export const make = (servers: ReadonlyArray<Server>, options: Options = {}): Loa
 
   const answer = Effect.fnUntraced(function* (request: Request) {
     begun ??= yield* Clock.currentTimeMillis
-    const asked: Asked = { request, inputTokens: inputOf(request), preferred: prefer(lanes, request) }
+    const asked: Asked = {
+      request,
+      inputTokens: estimateUsage(request, "").inputTokens,
+      preferred: prefer(lanes, request)
+    }
     let failed: Lane | undefined
     for (let tries = 1;; tries++) {
       const { lane, exit } = yield* once(asked, failed)
@@ -367,9 +372,6 @@ const hash = (text: string): number => {
   value = Math.imul(value ^ (value >>> 16), 0x85ebca6b)
   return (value ^ (value >>> 13)) >>> 0
 }
-
-const inputOf = ({ messages, prefix = "" }: Request): number =>
-  estimate(messages.map(({ content }) => content).join("") + prefix)
 
 const textOf = (part: Part): string => part._tag === "Finish" ? "" : part.text
 

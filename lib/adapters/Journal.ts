@@ -25,8 +25,8 @@ import type * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { createHash } from "node:crypto"
+import { estimateUsage } from "../Budget.ts"
 import * as Machine from "../Machine.ts"
-import { estimate } from "../Reasoner.ts"
 import {
   complete,
   type Completion,
@@ -196,12 +196,15 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
       }).pipe(alone.withPermit, Effect.uninterruptible)
 
     const recall = (
+      key: string,
       { from, length }: { readonly from: number; readonly length: number }
     ): Effect.Effect<Completion, JournalError> =>
       Effect.gen(function* () {
         const bytes = yield* attempt("read", file.readAlloc(length, { position: BigInt(from) }))
         const entry = parse(Option.getOrElse(bytes, () => new Uint8Array()))
-        if (entry?._tag !== "Answer") return yield* errorOf("changed", path, "read", "it was changed by someone else")
+        if (entry?._tag !== "Answer" || entry.key !== key) {
+          return yield* errorOf("changed", path, "read", "it was changed by someone else")
+        }
         const { text, reasoning = "", usage, estimated } = entry
         const figures = estimated === undefined ? { usage } : {}
         return { text, reasoning, finish: { _tag: "Finish", reason: entry.finish, ...figures } }
@@ -233,7 +236,7 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
           ...reasoning !== "" && { reasoning },
           finish: finish.reason,
           ...finish.usage === undefined
-            ? { usage: estimateOf(request, answer), estimated: true as const }
+            ? { usage: estimateUsage(request, reasoning + text), estimated: true as const }
             : { usage: finish.usage }
         })
         return answer
@@ -244,7 +247,7 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
       Effect.suspend(() => {
         const key = keyOf(model, request)
         const place = places.get(key)
-        if (place !== undefined) return recall(place)
+        if (place !== undefined) return recall(key, place)
         const running = underWay.get(key)
         if (running !== undefined) return Fiber.join(running)
         if (broken !== undefined) return Effect.fail(broken)
@@ -290,8 +293,7 @@ export const isOpen = (path: string): Effect.Effect<boolean, never, FileSystem.F
 interface Fields {
   /**
    * `not-found`: the file, or the folder to write it to, is not there; `locked`: another run has it open; `foreign`: it
-   * is no journal; `changed`: it
-   * is not what it was when it was opened; `unreadable` and `unwritable`: anything else.
+   * is no journal; `changed`: it is not what it was when it was opened; `unreadable` and `unwritable`: anything else.
    */
   readonly reason: "not-found" | "locked" | "foreign" | "changed" | "unreadable" | "unwritable"
   /** The file. */
@@ -323,11 +325,6 @@ const keyOf = (
 /** 144 bits, so that two requests of a run are never taken for one. */
 const KEY_LENGTH = 24
 
-const estimateOf = ({ messages, prefix = "", prompt }: Request, { text, reasoning }: Completion): Usage => ({
-  inputTokens: estimate(prompt ?? messages.map(({ content }) => content).join("\n") + prefix),
-  outputTokens: estimate(reasoning + text)
-})
-
 const partsOf = ({ text, reasoning, finish }: Completion): Stream.Stream<Part> =>
   Stream.fromIterable([
     ...reasoning === "" ? [] : [{ _tag: "Reasoning", text: reasoning } as const],
@@ -353,10 +350,10 @@ const entries: Schema.Codec<Entry> = Schema.Union([
     reasoning: Schema.optionalKey(Schema.String),
     finish: Schema.Literals(["stop", "length", "filter", "other"]),
     usage: Schema.Struct({
-      inputTokens: Count,
-      outputTokens: Count,
-      reasoningTokens: Schema.optionalKey(Count),
-      cachedTokens: Schema.optionalKey(Count)
+      inputTokens: Schema.Finite,
+      outputTokens: Schema.Finite,
+      reasoningTokens: Schema.optionalKey(Schema.Finite),
+      cachedTokens: Schema.optionalKey(Schema.Finite)
     }),
     estimated: Schema.optionalKey(Schema.Literal(true))
   }),
