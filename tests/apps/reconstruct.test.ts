@@ -257,7 +257,7 @@ test("retry: asks again what failed, and nothing else, and only where the run ca
 
 test("reconstruct: where every request is refused, it stops instead of rejecting every sample", async () => {
   const folder = makeFolder()
-  writeFileSync(join(folder, "in.jsonl"), linesOf(Array(40).fill(2)))
+  writeFileSync(join(folder, "in.jsonl"), linesOf(Array(200).fill(2)))
   await using server = await serve(() => 400)
   const { code, stderr } = await run(folder, [
     "reconstruct",
