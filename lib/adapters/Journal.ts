@@ -166,12 +166,16 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
         error._tag === "Taken" ? errorOf("locked", path, "open", error.message) : failureOf(path, "open", error)
     )
     const file = yield* attempt("open", files.open(path, { flag: "a+" }))
-    const places = new Map<string, { readonly from: number; readonly length: number }>()
+    // Where each line starts, and at last where the file ends; and in which line the answer to a request is.
+    const starts = [0]
+    const lines = new Map<string, number>()
     const digest = makeDigest()
-    let size = yield* scan(path, (entry, from, length) => {
-      if (entry?._tag === "Answer") places.set(entry.key, { from, length })
+    const enter = (entry: Entry | undefined, bytes: number): void => {
+      if (entry?._tag === "Answer") lines.set(entry.key, starts.length - 1)
+      starts.push(starts.at(-1)! + bytes)
       add(digest, entry)
-    })
+    }
+    const size = yield* scan(path, enter)
     yield* attempt("repair", files.truncate(path, size))
 
     const alone = Semaphore.makeUnsafe(1)
@@ -187,19 +191,14 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
               broken = error
             })
           ),
-          Effect.andThen(Effect.sync(() => {
-            if (entry._tag === "Answer") places.set(entry.key, { from: size, length: bytes.length - 1 })
-            size += bytes.length
-            add(digest, entry)
-          }))
+          Effect.andThen(Effect.sync(() => enter(entry, bytes.length)))
         )
       }).pipe(alone.withPermit, Effect.uninterruptible)
 
-    const recall = (
-      key: string,
-      { from, length }: { readonly from: number; readonly length: number }
-    ): Effect.Effect<Completion, JournalError> =>
+    const recall = (key: string, line: number): Effect.Effect<Completion, JournalError> =>
       Effect.gen(function* () {
+        const from = starts[line]!
+        const length = starts[line + 1]! - from
         const bytes = yield* attempt("read", file.readAlloc(length, { position: BigInt(from) }))
         const entry = parse(Option.getOrElse(bytes, () => new Uint8Array()))
         if (entry?._tag !== "Answer" || entry.key !== key) {
@@ -246,8 +245,8 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
     const once = (model: TextModel, request: Request): Effect.Effect<Completion, ModelError | JournalError> =>
       Effect.suspend(() => {
         const key = keyOf(model, request)
-        const place = places.get(key)
-        if (place !== undefined) return recall(key, place)
+        const line = lines.get(key)
+        if (line !== undefined) return recall(key, line)
         const running = underWay.get(key)
         if (running !== undefined) return Fiber.join(running)
         if (broken !== undefined) return Effect.fail(broken)
@@ -391,12 +390,12 @@ const parse = (bytes: Uint8Array): Entry | undefined => {
   }
 }
 
-/** Reads the whole lines of a journal, and gives the number of their bytes; a line that is no entry is undefined. */
+/** Reads the whole lines of a journal with their bytes, and gives the sum of these; a line that is no entry is undefined. */
 const scan = (
   path: string,
-  each: (entry: Entry | undefined, from: number, length: number) => void
+  each: (entry: Entry | undefined, bytes: number) => void
 ): Effect.Effect<number, JournalError, FileSystem.FileSystem> => {
-  let from = 0
+  let size = 0
   let head = new Uint8Array()
   return Stream.unwrap(Effect.map(FileSystem.FileSystem, (files) => files.stream(path))).pipe(
     Stream.mapError((cause) => failureOf(path, "read", cause)),
@@ -409,14 +408,14 @@ const scan = (
     Machine.stream(() => ({ ...Jsonl.makeLines(MAX_LINE_BYTES), end: () => [] })),
     Stream.runForEach(({ bytes, length }) =>
       Effect.sync(() => {
-        each(bytes === undefined ? undefined : parse(bytes), from, length)
-        from += length + 1
+        each(bytes === undefined ? undefined : parse(bytes), length + 1)
+        size += length + 1
       })
     ),
     Effect.flatMap(() =>
       // A file that is something else is better left alone than repaired.
       BEGINNING.startsWith(decoder.decode(head.subarray(0, BEGINNING.length)))
-        ? Effect.succeed(from)
+        ? Effect.succeed(size)
         : Effect.fail(errorOf("foreign", path, "open", `it is no journal: it does not begin with ${BEGINNING}`))
     )
   )
