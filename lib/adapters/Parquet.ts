@@ -34,6 +34,9 @@ export const read = (
       Effect.tryPromise({ try: run, catch: (cause) => Storage.errorOf("read", path, cause, at) })
 
     const file = yield* Storage.source(path)
+    if (file.byteLength < SMALLEST) {
+      return yield* Storage.errorOf("read", path, new Error(`it has ${file.byteLength} bytes, too few for Parquet`))
+    }
     const metadata = yield* attempt(() => parquetMetadataAsync(file))
     const available = parquetSchema(metadata).children.map(({ element }) => element.name)
     const columns = [...Record.columns(available, options)]
@@ -189,6 +192,9 @@ interface Group {
   readonly end: number
   readonly bytes: number
 }
+
+/** The bytes of a Parquet file's beginning and end, without which it is none. */
+const SMALLEST = 12
 
 const groupsOf = ({ row_groups: groups }: FileMetaData, byteLength: number): ReadonlyArray<Group> => {
   let row = 0
