@@ -113,12 +113,12 @@ export const layer = (servers: ReadonlyArray<Server>, options?: Options): Layer.
  */
 export const make = (servers: ReadonlyArray<Server>, options: Options = {}): Load => {
   const { start = 8, concurrency = 64, retries = 5, failures = 5, refused = 20 } = options
-  requireInteger("the number of servers", servers.length, 1)
-  requireInteger("start", start, 1)
-  requireInteger("concurrency", concurrency, 1)
-  requireInteger("retries", retries, 0)
-  requireInteger("failures", failures, 1)
-  requireInteger("refused", refused, 1)
+  Retry.requireInteger("the number of servers", servers.length, 1)
+  Retry.requireInteger("start", start, 1)
+  Retry.requireInteger("concurrency", concurrency, 1)
+  Retry.requireInteger("retries", retries, 0)
+  Retry.requireInteger("failures", failures, 1)
+  Retry.requireInteger("refused", refused, 1)
   const longest = Retry.parseMaxRetryAfter(options.maxRetryAfter)
   const patience = Duration.toMillis(Retry.parseDuration("patience", options.patience ?? "1 minute"))
   const requests = Rate.make(options.requestsPerMinute)
@@ -374,8 +374,3 @@ const hash = (text: string): number => {
 }
 
 const textOf = (part: Part): string => part._tag === "Finish" ? "" : part.text
-
-const requireInteger = (name: string, value: number, least: number): void => {
-  if (Number.isInteger(value) && value >= least) return
-  throw new RangeError(`Cannot make a model: ${name} is ${value}, not an integer of at least ${least}`)
-}

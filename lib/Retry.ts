@@ -34,3 +34,9 @@ export const parseDuration = (name: string, input: Duration.Input): Duration.Dur
   if (duration !== undefined && Duration.toMillis(duration) > 0) return duration
   throw new RangeError(`Cannot make a model: ${name} is ${String(input)}, not a duration longer than 0`)
 }
+
+/** Refuses an option that is no integer of at least so much. Throws a RangeError. */
+export const requireInteger = (name: string, value: number, least: number): void => {
+  if (Number.isInteger(value) && value >= least) return
+  throw new RangeError(`Cannot make a model: ${name} is ${value}, not an integer of at least ${least}`)
+}

@@ -91,8 +91,8 @@ export const layer = (options: Options): Layer.Layer<TextModel> => Layer.succeed
 /** Makes a model. Throws a RangeError for a bad option. */
 export const make = (options: Options): TextModel => {
   const { model, api = "chat", prefill, finish = "required", retries = 5, maxEventSize = 10 * 2 ** 20 } = options
-  requireInteger("retries", retries, 0)
-  requireInteger("maxEventSize", maxEventSize, 1)
+  Retry.requireInteger("retries", retries, 0)
+  Retry.requireInteger("maxEventSize", maxEventSize, 1)
   const maxRetryAfter = Retry.parseMaxRetryAfter(options.maxRetryAfter)
   const idleBytes = Retry.parseDuration("idleBytes", options.idleBytes ?? "10 minutes")
   const idleTokens = Retry.parseDuration("idleTokens", options.idleTokens ?? "30 minutes")
@@ -264,11 +264,6 @@ const watch = (
   })
 
 // ---- the request
-
-const requireInteger = (name: string, value: number, least: number): void => {
-  if (Number.isInteger(value) && value >= least) return
-  throw new RangeError(`Cannot make a model: ${name} is ${value}, not an integer of at least ${least}`)
-}
 
 const parseBase = (baseUrl: string): { readonly address: string; readonly query: string } => {
   const url = URL.canParse(baseUrl) ? new URL(baseUrl) : undefined
