@@ -2,13 +2,13 @@
  * How fast samples become rows where the model answers at once, beside the work that cannot be left out.
  *
  * ```sh
- * npm run bench -- reconstruct        # 40 MB of traces
- * npm run bench -- reconstruct 5      # 5 MB
+ * npm run bench -- reconstruct        # 20 MB of traces, 5 rounds
+ * npm run bench -- reconstruct 5 2
  * ```
  *
  * All rates are megabytes of input in a second, on one core, in one process. `JSON` parses each line and renders it
- * again; `tokens` counts its reasoning once; `alone` does what a reconstruction is made of in a plain loop: parse, read,
- * segment, render, count, stringify; `pipeline` is `Jsonl.read`, `Reconstruction.reconstruct` and `Jsonl.write`.
+ * again; `tokens` counts its reasoning once; `alone` does what cannot be left out in a plain loop: parse, segment, render,
+ * stringify; `pipeline` is `Jsonl.read`, `Reconstruction.reconstruct` and `Jsonl.write`, which screens and counts as well.
  *
  * @module
  */
@@ -30,15 +30,16 @@ import * as Reconstruction from "../lib/Reconstruction.ts"
 import { Summarizer } from "../lib/Summarizer.ts"
 import { Tokenizer } from "../lib/Tokenizer.ts"
 import { lineOf, makeRandom } from "../tests/support/traces.ts"
+import { figure, measure, table, target, title } from "./measure.ts"
 
-const megabytes = Number(process.argv[2] ?? 40)
+const [megabytes = "20", rounds = "5"] = process.argv.slice(2)
 const eta = 4096
 const folder = mkdtempSync(join(tmpdir(), "inftythink-bench-"))
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }))
 
 const random = makeRandom(1)
 const lines: Array<string> = []
-for (let written = 0; written < megabytes * 1e6;) {
+for (let written = 0; written < Number(megabytes) * 1e6;) {
   const line = lineOf(random, lines.length, 2000 + random() * 60_000)
   lines.push(line)
   written += line.length + 1
@@ -51,21 +52,15 @@ const tokenizer = await load("o200k_base")
 const { count, additive } = tokenizer
 const summary = "* A step was taken, and its result is kept."
 
-const rateOf = async (run: () => unknown): Promise<number> => {
-  const began = performance.now()
-  await run()
-  return bytes / 1e3 / (performance.now() - began)
+const json = (): void => {
+  for (const line of lines) JSON.stringify(JSON.parse(line))
 }
 
-const json = await rateOf(() => {
-  for (const line of lines) JSON.stringify(JSON.parse(line))
-})
-
-const tokens = await rateOf(() => {
+const tokens = (): void => {
   for (const line of lines) count(JSON.parse(line).reasoning)
-})
+}
 
-const alone = await rateOf(() => {
+const alone = (): void => {
   const output: Array<string> = []
   for (const line of lines) {
     const [read] = Record.read(JSON.parse(line))
@@ -74,33 +69,32 @@ const alone = await rateOf(() => {
     const summaries = reasonings.slice(1).map(() => summary)
     for (const iteration of Iteration.recombine(read.success, reasonings, summaries).iterations) {
       const { prompt, target, messages, prefix } = Dialect.instance(Dialect.v1, iteration)
-      const { reasoning } = iteration.output
-      const counted = { prompt: count(prompt), target: count(target), reasoning: count(reasoning) }
-      output.push(JSON.stringify({ prompt, target, messages, prefix, history: iteration.history, tokens: counted }))
+      const { question, history } = iteration
+      output.push(JSON.stringify({ prompt, target, messages, prefix, question, history }))
     }
   }
   writeFileSync(join(folder, "alone.jsonl"), output.join("\n"))
-})
+}
 
 const atOnce = Layer.succeed(Summarizer, {
   name: "at once",
   write: () => Effect.succeed({ text: summary, finished: true })
 })
-const pipeline = await rateOf(() =>
+const pipeline = (): Promise<unknown> =>
   Jsonl.read(file).pipe(
     Reconstruction.reconstruct({ eta }),
-    Jsonl.write(join(folder, "out.jsonl")),
+    Jsonl.write(join(folder, "out.jsonl"), { existing: "replace" }),
     Effect.provide([atOnce, Layer.succeed(Tokenizer, tokenizer), services]),
     Effect.runPromise
   )
-)
 
-const line = (name: string, rate: number): string =>
-  `  ${name.padEnd(10)}${rate.toFixed(1).padStart(8)} MB/s${(rate / alone).toFixed(2).padStart(9)} × alone`
-console.log([
-  `reconstruct: ${(bytes / 1e6).toFixed(0)} MB, eta ${eta}, o200k_base (node ${process.versions.node})`,
-  line("JSON", json),
-  line("tokens", tokens),
-  line("alone", alone),
-  line("pipeline", pipeline)
-].join("\n"))
+title(`reconstruct: ${figure(bytes / 1e6)} MB, eta ${eta}, o200k_base`)
+const contestants = [
+  { name: "JSON", run: json },
+  { name: "tokens", run: tokens },
+  { name: "alone", run: alone },
+  { name: "pipeline", run: pipeline }
+]
+const { time, ratio } = await measure(contestants, { rounds: Number(rounds), warmups: 1 })
+table(["", "MB/s", "× alone"], contestants.map(({ name }) => [name, bytes / 1e3 / time(name), ratio("alone", name)]))
+target("the pipeline, the speed of its work alone", ratio("alone", "pipeline"), "at least", 0.6)

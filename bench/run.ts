@@ -26,7 +26,7 @@ const subjects: Readonly<Record<string, ReadonlyArray<string>>> = {
   splitters: ["1", "1"],
   live: ["100", "1", "20"],
   growth: ["32768"],
-  reconstruct: ["2"],
+  reconstruct: ["2", "1"],
   segmenter: ["0.2"],
   memory: ["0.01", "100000"]
 }

@@ -14,6 +14,7 @@ import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import * as Dialect from "./core/Dialect.ts"
 import * as Iteration from "./core/Iteration.ts"
+import * as Recount from "./core/Recount.ts"
 import * as Rejection from "./core/Rejection.ts"
 import type { Message, Question, Sample } from "./core/Sample.ts"
 import * as Segmenter from "./core/Segmenter.ts"
@@ -67,6 +68,8 @@ export interface StreamOptions extends Options {
 
 /** The trajectory of a sample, and what it took. */
 export interface Reconstruction extends Iteration.Trajectory {
+  /** The tokens of the reasoning of each iteration. */
+  readonly tokens: ReadonlyArray<number>
   /** How many tags in the sample and its summaries were made harmless. */
   readonly replaced: number
   /** Who wrote the summaries; null where none was needed. */
@@ -197,7 +200,7 @@ export const trajectory = (
     const { count } = tokenizer
     const segmented = cut(sample, tokenizer)
     if (Rejection.isRejection(segmented)) return Result.fail(segmented)
-    const { reasonings } = segmented
+    const { reasonings, tokens } = segmented
     const { question, conclusion } = segmented.sample
     let { replaced } = segmented
     const written: Array<string> = []
@@ -219,7 +222,8 @@ export const trajectory = (
     }
     const model = written.length === 0 ? null : (yield* Summarizer.Summarizer).name
     const reference = sample.reference ?? null
-    return Result.succeed({ ...Iteration.recombine(segmented.sample, reasonings, written), replaced, model, reference })
+    const made = Iteration.recombine(segmented.sample, reasonings, written)
+    return Result.succeed({ ...made, tokens, replaced, model, reference })
   })
 }
 
@@ -229,6 +233,8 @@ export interface Segmented {
   readonly sample: Sample
   /** The reasonings of its iterations: one request for a summary follows each but the last. */
   readonly reasonings: ReadonlyArray<string>
+  /** The tokens of each reasoning. */
+  readonly tokens: ReadonlyArray<number>
   /** How many tags in the sample were made harmless. */
   readonly replaced: number
 }
@@ -243,14 +249,22 @@ export const segment = (
     Options,
     "eta" | "dialect" | "packing" | "tags"
   >
-): (sample: Sample, tokenizer: Pick<Tokenizer, "count" | "additive">) => Segmented | Rejection.Rejection => {
+): (sample: Sample, tokenizer: Recount.Options) => Segmented | Rejection.Rejection => {
   requireInteger("eta", eta, 4)
   return (sample, { count, additive }) => {
     const screened = screen(sample, dialect, tags)
     if (Rejection.isRejection(screened)) return screened
     const { replaced, ...clean } = screened
-    const reasonings = Iteration.reasonings(Segmenter.segment(clean.reasoning, { eta, count, additive, packing }))
-    return { sample: clean, reasonings, replaced }
+    const segments = Segmenter.segment(clean.reasoning, { eta, count, additive, packing })
+      .filter(({ text }) => text.trim() !== "")
+    const reasonings = Iteration.reasonings(segments)
+    const tokens = reasonings.map((text, i) => {
+      const segment = segments[i]
+      return segment === undefined
+        ? count(text)
+        : Recount.recount(text, segment, -segment.text.indexOf(text), { count, additive })
+    })
+    return { sample: clean, reasonings, tokens, replaced }
   }
 }
 
@@ -258,10 +272,12 @@ export const segment = (
 export const rows = (
   { eta, gamma = 1024, dialect = Dialect.v1, summaries = "recurrent" }: Options
 ): (reconstruction: Reconstruction) => Effect.Effect<ReadonlyArray<Row>, never, Tokenizer> =>
-({ id, question, iterations, replaced, model, reference }) =>
-  Effect.map(Tokenizer, ({ name, count }) =>
-    iterations.map((iteration): Row => {
+({ id, question, iterations, tokens, replaced, model, reference }) =>
+  Effect.map(Tokenizer, ({ name, count, additive }) =>
+    iterations.map((iteration, i): Row => {
       const { prompt, target, messages, prefix } = Dialect.instance(dialect, iteration)
+      const reasoning = { text: iteration.output.reasoning, tokens: tokens[i]! }
+      const inTarget = Recount.recount(target, reasoning, target.indexOf(reasoning.text), { count, additive })
       return {
         sample: id,
         index: iteration.index,
@@ -272,7 +288,7 @@ export const rows = (
         prefix,
         question: Dialect.conversation(question),
         history: iteration.history ?? null,
-        tokens: { prompt: count(prompt), target: count(target), reasoning: count(iteration.output.reasoning) },
+        tokens: { prompt: count(prompt), target: inTarget, reasoning: reasoning.tokens },
         dialect: dialect.name,
         eta,
         gamma,

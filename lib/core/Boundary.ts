@@ -218,6 +218,14 @@ export const pieces = (word: string, length: number): Array<Unit> => {
   return units
 }
 
+/**
+ * Whether token counts add up across an index that is inside a text, whatever the text is, where the tokenizer splits it
+ * as cl100k, o200k and Qwen do: before the first blank behind a word, and where a line begins that is not indented.
+ */
+export const addsAt = (text: string, at: number): boolean =>
+  isBlank(text, at) ||
+  text.charCodeAt(at - 1) === LINE_FEED && spaceAt(text, at) === NONE && text.charCodeAt(at) !== SLASH
+
 const LINE_FEED = 0x0a
 const SLASH = 0x2f
 

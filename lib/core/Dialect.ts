@@ -274,9 +274,17 @@ const SPECIAL = [
   SQUARE
 ].join("|")
 
-const tagPattern = ({ sections, history }: Pick<Dialect, "sections" | "history">): RegExp => {
-  const tags = [...sections, history].flatMap(({ open, close }) => [open, close])
-  return new RegExp([...tags.map((tag) => tag.replace(/[^\w\s]/g, "\\$&")), SPECIAL].join("|"), "g")
+/** The patterns of dialects that were screened for: to make one takes as long as to search a short text. */
+const tagPatterns = new WeakMap<object, RegExp>()
+
+const tagPattern = (dialect: Pick<Dialect, "sections" | "history">): RegExp => {
+  let pattern = tagPatterns.get(dialect)
+  if (pattern === undefined) {
+    const tags = [...dialect.sections, dialect.history].flatMap(({ open, close }) => [open, close])
+    pattern = new RegExp([...tags.map((tag) => tag.replace(/[^\w\s]/g, "\\$&")), SPECIAL].join("|"), "g")
+    tagPatterns.set(dialect, pattern)
+  }
+  return pattern
 }
 
 const sectionOf = ({ name, sections }: Dialect, wanted: string): Sections.Section => {
