@@ -128,7 +128,7 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
   let events: Array<Event> = []
   // What may still become a delimiter, or else one high surrogate.
   let withheld = ""
-  // What finds the delimiters that are recognised, where nothing is withheld, and nothing but they changes anything.
+  // What finds the delimiters that are recognised, where nothing but they changes anything.
   let searcher: Searcher | undefined
   let section: Section | undefined
   // Whether the open section comes beside the content: no tag ends it, but content does.
@@ -233,15 +233,24 @@ export const makeParser = ({ sections }: Grammar, { inside, orphans = "text" }: 
       meet(found.delimiter)
     }
     withheld = text.slice(from)
-    const isSettled = section === undefined ? place === undefined : !newline
-    searcher = isSettled && withheld === "" ? recognised() : undefined
+    const isSettled = section === undefined ? place === undefined : !newline && !repeats
+    searcher = isSettled ? recognised() : undefined
   }
 
-  /** Reads a chunk of one section alone, as most are: nothing is withheld, found or begun in it. */
-  const readOne = (chunk: string): Array<Event> | undefined =>
-    searcher !== undefined && searcher.isClear(chunk)
-      ? [{ _tag: "Delta", section: section === undefined ? plain : section.name, text: chunk }]
-      : undefined
+  /** Reads a chunk of one section alone, as most are: no delimiter is found in it. */
+  const readOne = (chunk: string): Array<Event> | undefined => {
+    if (searcher === undefined) return undefined
+    const text = withheld === "" ? chunk : withheld + chunk
+    const clear = searcher.clear(text)
+    if (clear < 0) return undefined
+    const name = section === undefined ? plain : section.name
+    if (clear === text.length) {
+      withheld = ""
+      return [{ _tag: "Delta", section: name, text }]
+    }
+    withheld = text.slice(clear)
+    return clear === 0 ? [] : [{ _tag: "Delta", section: name, text: text.slice(0, clear) }]
+  }
 
   const take = (): Array<Event> => {
     const taken = events
@@ -313,8 +322,8 @@ interface Searcher {
   readonly search: (text: string, from: number) => Found | undefined
   /** The index from which the text may still become a delimiter, or is half a character; its length if neither. */
   readonly hold: (text: string, from: number) => number
-  /** Whether a text surely holds no delimiter and nothing to hold; it costs far less than to look for them. */
-  readonly isClear: (text: string) => boolean
+  /** What `hold` says of a text that holds no delimiter; -1 where it may hold one. It costs far less than a search. */
+  readonly clear: (text: string) => number
 }
 
 interface Found {
@@ -328,14 +337,32 @@ const makeSearcher = (delimiters: ReadonlyArray<Delimiter>): Searcher => {
   for (const delimiter of delimiters.toReversed()) for (const form of delimiter.forms) owners.set(form, delimiter)
   const forms = [...owners.keys()].sort((a, b) => b.length - a.length)
   const pattern = new RegExp(forms.map((form) => form.replace(/[^\w\s]/g, "\\$&")).join("|"), "g")
-  const longest = forms[0]?.length ?? 0
-  const tail = Math.max(1, longest - 1)
   const shortest = forms.at(-1)?.length ?? Infinity
   const tags = delimiters.map(({ section, kind }) => section[kind])
-  // The characters that forms begin with, by their last seven bits: some others pass for them.
-  const heads = new Uint8Array(128)
-  for (const form of forms) heads[form.charCodeAt(0) & 127] = 1
-  const isPart = (text: string, at: number): boolean => forms.some((form) => isPartOf(form, text, at))
+  // What may still become a delimiter, the longest first, by the last seven bits of the character it ends with.
+  const beginnings = Array<ReadonlyArray<string>>(128).fill([])
+  // By the same character, which ones may stand before it, a bit for the last five bits of each: most texts end here.
+  const befores = new Int32Array(128)
+  for (let length = 1; length < (forms[0]?.length ?? 0); length++) {
+    for (const form of forms) {
+      if (length >= form.length) continue
+      const last = form.charCodeAt(length - 1) & 127
+      beginnings[last] = [form.slice(0, length), ...beginnings[last]!]
+      befores[last]! |= length === 1 ? -1 : 1 << (form.charCodeAt(length - 2) & 31)
+    }
+  }
+  const hold = (text: string, from: number): number => {
+    const { length } = text
+    if (length === from) return length
+    const last = text.charCodeAt(length - 1)
+    if ((befores[last & 127]! >>> (text.charCodeAt(length - 2) & 31) & 1) === 1) {
+      for (const beginning of beginnings[last & 127]!) {
+        const at = length - beginning.length
+        if (at >= from && isAt(beginning, text, at)) return at
+      }
+    }
+    return isHalf(last) ? length - 1 : length
+  }
   return {
     search: (text, from) => {
       if (forms.length === 0) return undefined
@@ -343,33 +370,26 @@ const makeSearcher = (delimiters: ReadonlyArray<Delimiter>): Searcher => {
       const match = pattern.exec(text)
       return match === null ? undefined : { at: match.index, form: match[0], delimiter: owners.get(match[0])! }
     },
-    hold: (text, from) => {
-      for (let at = Math.max(from, text.length - longest + 1); at < text.length; at++) {
-        if (isPart(text, at)) return at
-      }
-      return text.length > from && isHalf(text.charCodeAt(text.length - 1)) ? text.length - 1 : text.length
-    },
-    isClear: (text) => {
-      let code = 0
-      for (let at = text.length > tail ? text.length - tail : 0; at < text.length; at++) {
-        code = text.charCodeAt(at)
-        if (heads[code & 127] === 1 && isPart(text, at)) return false
-      }
-      return !isHalf(code) && (text.length < shortest || !tags.some((tag) => text.includes(tag)))
+    hold,
+    clear: (text) => {
+      if (text.length >= shortest) { for (const tag of tags) if (text.includes(tag)) return -1 }
+      return hold(text, 0)
     }
   }
+}
+
+/** Whether a part of a text is what stands there; from its end, where most differ. */
+const isAt = (part: string, text: string, at: number): boolean => {
+  // Without a slice, which is what most of the time would go into.
+  for (let index = part.length - 1; index >= 0; index--) {
+    if (text.charCodeAt(at + index) !== part.charCodeAt(index)) return false
+  }
+  return true
 }
 
 /** Whether a UTF-16 code unit is the first half of a pair. */
 const isHalf = (code: number): boolean => (code & 0xfc00) === 0xd800
 
 /** Whether the text from `at` on, which may be empty, is the beginning of `form` but not all of it. */
-const isPartOf = (form: string, text: string, at: number): boolean => {
-  const length = text.length - at
-  if (length >= form.length) return false
-  // Without a slice, which is what most of the time would go into.
-  for (let index = 0; index < length; index++) {
-    if (text.charCodeAt(at + index) !== form.charCodeAt(index)) return false
-  }
-  return true
-}
+const isPartOf = (form: string, text: string, at: number): boolean =>
+  text.length - at < form.length && form.startsWith(text.slice(at))
