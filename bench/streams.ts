@@ -113,7 +113,7 @@ const pairs = async (
 title(`streams: ${chunks.length} deltas of 4 characters, ns for each`)
 const parsed = <E>(
   stream: Stream.Stream<string, E>
-): Stream.Stream<Sections.Event, E> => Machine.stream(makeParser)(stream)
+): Stream.Stream<Sections.Event, E> => Machine.textStream(makeParser)(stream)
 const one = streamOf(chunks, 1)
 const sixteen = streamOf(chunks, 16)
 const ratio = await pairs([

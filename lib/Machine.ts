@@ -24,25 +24,19 @@ export interface Machine<In, Out> {
  */
 export const stream =
   <In, Out>(make: () => Machine<In, Out>) => <E, R>(self: Stream.Stream<In, E, R>): Stream.Stream<Out, E, R> =>
-    Stream.transformPull(self, (pull) =>
-      Effect.sync(() => {
-        const { feed, end } = make()
-        let ended = false
-        // Made once for all arrays: an effect for each of them costs as much again as the machine.
-        const step: Pull.Pull<Arr.NonEmptyReadonlyArray<Out>, E, void, R> = Effect.matchCauseEffect(pull, {
-          onSuccess: (inputs) => {
-            const outputs = inputs.length === 1 ? feed(inputs[0]) : feedAll(feed, inputs)
-            return Arr.isReadonlyArrayNonEmpty(outputs) ? Effect.succeed(outputs) : step
-          },
-          onFailure: (cause) => {
-            if (!Pull.isDoneCause(cause)) return Effect.failCause(cause)
-            ended = true
-            const outputs = end()
-            return Arr.isReadonlyArrayNonEmpty(outputs) ? Effect.succeed(outputs) : Cause.done()
-          }
-        })
-        return Effect.suspend(() => ended ? Cause.done() : step)
-      }))
+    onArrays(self, make, ({ feed }) => (inputs) => inputs.length === 1 ? feed(inputs[0]) : feedAll(feed, inputs))
+
+/**
+ * Runs a machine that reads text on a stream, as `stream` does, but what comes in one array is read as one text: for
+ * machines to which it is the same where text is cut, as it is to all of this library.
+ */
+export const textStream =
+  <Out>(make: () => Machine<string, Out>) => <E, R>(self: Stream.Stream<string, E, R>): Stream.Stream<Out, E, R> =>
+    onArrays(self, make, ({ feed }) => (texts) => {
+      let text = ""
+      for (const part of texts) text += part
+      return feed(text)
+    })
 
 /** Runs a machine on an iterable. */
 export function* iterate<In, Out>(make: () => Machine<In, Out>, inputs: Iterable<In>): Generator<Out, void, void> {
@@ -59,6 +53,33 @@ export const transformStream = <In, Out>(make: () => Machine<In, Out>): Transfor
     flush: (controller) => machine.end().forEach((output) => controller.enqueue(output))
   })
 }
+
+/** Runs a machine on a stream, array by array. */
+const onArrays = <In, Out, E, R>(
+  self: Stream.Stream<In, E, R>,
+  make: () => Machine<In, Out>,
+  reader: (machine: Machine<In, Out>) => (inputs: Arr.NonEmptyReadonlyArray<In>) => ReadonlyArray<Out>
+): Stream.Stream<Out, E, R> =>
+  Stream.transformPull(self, (pull) =>
+    Effect.sync(() => {
+      const machine = make()
+      const read = reader(machine)
+      let ended = false
+      // Made once for all arrays: an effect for each of them costs as much again as the machine.
+      const step: Pull.Pull<Arr.NonEmptyReadonlyArray<Out>, E, void, R> = Effect.matchCauseEffect(pull, {
+        onSuccess: (inputs) => {
+          const outputs = read(inputs)
+          return Arr.isReadonlyArrayNonEmpty(outputs) ? Effect.succeed(outputs) : step
+        },
+        onFailure: (cause) => {
+          if (!Pull.isDoneCause(cause)) return Effect.failCause(cause)
+          ended = true
+          const outputs = machine.end()
+          return Arr.isReadonlyArrayNonEmpty(outputs) ? Effect.succeed(outputs) : Cause.done()
+        }
+      })
+      return Effect.suspend(() => ended ? Cause.done() : step)
+    }))
 
 /** Feeds a machine input by input; in a loop, since `flatMap` takes longer than most machines. */
 const feedAll = <In, Out>(feed: Machine<In, Out>["feed"], inputs: ReadonlyArray<In>): ReadonlyArray<Out> => {

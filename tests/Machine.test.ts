@@ -34,6 +34,13 @@ test("agreement: a machine does the same on a stream, an iterable and a web stre
           Effect.runPromise
         )
         assert.deepEqual(await onStream, whole)
+        const onTexts = Stream.fromIterable(chunks).pipe(
+          Stream.rechunk(size),
+          Machine.textStream(makeSegmenter),
+          Stream.runCollect,
+          Effect.runPromise
+        )
+        assert.deepEqual(await onTexts, whole)
         assert.deepEqual([...Machine.iterate(makeSegmenter, chunks)], whole)
         const onWebStream = []
         const reader = streamed(chunks).pipeThrough(Machine.transformStream(makeSegmenter)).getReader()
@@ -57,6 +64,21 @@ test("stream: a parser delivers what it has when the stream fails, and does not 
     { _tag: "Start", section: "reasoning" },
     { _tag: "Delta", section: "reasoning", text: "Let me" },
     { _tag: "Delta", section: "reasoning", text: " see" }
+  ])
+})
+
+test("textStream: what comes at once is one delta, and what comes later another", async () => {
+  const events = Stream.make("<thi", "nk>\nLet", " me").pipe(
+    Stream.concat(Stream.make(" s", "ee")),
+    Machine.textStream(() => Sections.makeParser(Dialect.v1)),
+    Stream.runCollect,
+    Effect.runPromise
+  )
+  assert.deepEqual(await events, [
+    { _tag: "Start", section: "reasoning" },
+    { _tag: "Delta", section: "reasoning", text: "Let me" },
+    { _tag: "Delta", section: "reasoning", text: " see" },
+    { _tag: "End", section: "reasoning", closed: false }
   ])
 })
 

@@ -157,7 +157,7 @@ test("README: the parser shows its events", async () => {
 })
 
 test("README: a segmenter runs on a stream", async () => {
-  const { code, output } = await run(programWith("Machine.stream"))
+  const { code, output } = await run(programWith("Machine.textStream"))
   assert.equal(code, 0, output)
   assert.equal([...output.matchAll(/tokens/g)].length, 2)
 })
