@@ -20,13 +20,17 @@ import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Dialect from "../core/Dialect.ts"
+import * as Frame from "../core/Frame.ts"
 import * as Retry from "../Retry.ts"
 import { type Finish, ModelError, type Part, type Request, TextModel, type Usage } from "../TextModel.ts"
 import * as ServerSentEvents from "./ServerSentEvents.ts"
 
 /** Where a model is, and how to ask it. */
 export interface Options {
-  /** The address up to and including the version, as in `http://localhost:8000/v1`; a query is kept, and no message shows it. */
+  /**
+   * The address up to and including the version, as in `http://localhost:8000/v1`; a query is kept, and no message shows
+   * it. Redirects to another origin are not followed, because they would be given the key.
+   */
   readonly baseUrl: string
   /** The model's name, as the server knows it. */
   readonly model: string
@@ -532,8 +536,12 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
   let isDone = false
   // The error that ended the answer, or that came behind the reason for its end and undoes nothing.
   let late: ModelError | undefined
+  const frame = Frame.make()
+  let framed: "Text" | "Reasoning" = "Text"
 
   const readEvent = ({ name, data }: ServerSentEvents.ServerEvent): Array<Part | ModelError> => {
+    const text = name === "message" ? frame.find(data) : undefined
+    if (text !== undefined) return text === "" ? [] : [{ _tag: framed, text }]
     if (data.trim() === "[DONE]") {
       isDone = true
       return []
@@ -558,6 +566,11 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
     // Only one of them counts, because Together sends the same text as `text` and in `delta`.
     const parts = readDelta(at(choice, "delta") ?? at(choice, "message") ?? choice)
     isBegun ||= parts.length > 0
+    const [first] = parts
+    if (name === "message" && parts.length === 1 && first !== undefined && first._tag !== "Finish") {
+      framed = first._tag
+      frame.learn(data, textAlone)
+    }
     return parts
   }
 
@@ -591,6 +604,16 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
     },
     isBegun: () => isBegun
   }
+}
+
+/** The text of an event's JSON that says nothing else; undefined where it says more. */
+const textAlone = (data: string): string | undefined => {
+  const json = parseJson(data)
+  const choice = at(json, "choices", 0)
+  const said = [at(json, "error"), at(choice, "error"), at(json, "usage"), at(json, "timings"), at(json, "x_groq")]
+  if (said.some((value) => value !== undefined && value !== null) || at(choice, "finish_reason")) return undefined
+  const [part, ...more] = readDelta(at(choice, "delta") ?? at(choice, "message") ?? choice)
+  return part === undefined || part._tag === "Finish" || more.length > 0 ? undefined : part.text
 }
 
 const FINISH_REASONS: ReadonlyMap<string, Finish["reason"]> = new Map([
