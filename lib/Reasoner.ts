@@ -9,11 +9,12 @@
  *
  * @module
  */
-import type * as Arr from "effect/Array"
-import type * as Cause from "effect/Cause"
+import * as Arr from "effect/Array"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
+import type * as Pull from "effect/Pull"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import * as Attempt from "./core/Attempt.ts"
@@ -428,25 +429,39 @@ const turn = (
     const written: Array<string> = []
     draft.finish = draft.error = undefined
 
-    const read = (part: TextModel.Part): Array<Event> => {
-      if (part._tag === "Finish") {
-        draft.finish = part
-        return []
+    /** Reads what came at once, as one text where it is of one kind: all of it is kept, shown as dropped, or shown. */
+    const read = (parts: ReadonlyArray<TextModel.Part>): Array<Event> => {
+      const events: Array<Event> = []
+      for (let i = 0; i < parts.length;) {
+        const part = parts[i++]!
+        if (part._tag === "Finish") {
+          draft.finish = part
+          continue
+        }
+        let { text } = part
+        for (let next = parts[i]; next?._tag === part._tag; next = parts[++i]) text += next.text
+        written.push(text)
+        for (const event of part._tag === "Text" ? attempt.feed(text) : attempt.feedReasoning(text)) {
+          events.push({ ...event, index })
+        }
       }
-      written.push(part.text)
-      return shown(part._tag === "Text" ? attempt.feed(part.text) : attempt.feedReasoning(part.text))
+      return events
     }
 
-    return inTime(model.generate(request)).pipe(
-      // What came at once is read at once: all of it is kept, shown as dropped, or shown.
-      Stream.mapArray((parts) => [parts.flatMap(read)]),
+    const events = Stream.transformPull(inTime(model.generate(request)), (pull) => {
+      // Made once for all arrays: a stage and an effect for each of them take longer than all else.
+      const step: Pull.Pull<Arr.NonEmptyReadonlyArray<Event>, TextModel.ModelError> = Effect.flatMap(pull, (parts) => {
+        const events = read(parts)
+        return Arr.isReadonlyArrayNonEmpty(events) ? Effect.succeed(events) : untilCut
+      })
+      const untilCut = Effect.suspend(() => attempt.cut() === undefined ? step : Cause.done())
+      return Effect.succeed(untilCut)
+    })
+    return events.pipe(
       Stream.catch((error) => {
         draft.error = error
         return Stream.empty
       }),
-      Stream.takeUntil(() => attempt.cut() !== undefined),
-      Stream.filter((events): events is Arr.NonEmptyArray<Event> => events.length > 0),
-      Stream.flattenArray,
       Stream.concat(Stream.suspend((): Stream.Stream<Event> => {
         const wasRead = draft.finish !== undefined || draft.error === undefined || written.length > 0
         if (wasRead) draft.tokens += ledger.book(request, written.join(""), draft.finish?.usage)

@@ -74,6 +74,14 @@ export const make = ({ dialect, inside, guide }: Options): Attempt => {
     return event._tag === "Delta" || event._tag === "Retag" ? [event] : []
   }
 
+  const keepAll = (read: ReadonlyArray<Sections.Event>): Array<Shown> => {
+    // Most are one delta.
+    if (read.length === 1) return keep(read[0]!)
+    const shown: Array<Shown> = []
+    for (const event of read) for (const one of keep(event)) shown.push(one)
+    return shown
+  }
+
   const keep = (event: Sections.Event): Array<Shown> => {
     if (cut !== undefined) {
       if (event._tag === "Delta") dropped.push(event.text)
@@ -97,16 +105,16 @@ export const make = ({ dialect, inside, guide }: Options): Attempt => {
   return {
     feed: (chunk) => {
       content.push(chunk)
-      return parser.feed(chunk).flatMap(keep)
+      return keepAll(parser.feed(chunk))
     },
     feedReasoning: (chunk) => {
       isContent &&= chunk === ""
-      return parser.feedSection("reasoning", chunk).flatMap(keep)
+      return keepAll(parser.feedSection("reasoning", chunk))
     },
     end: () => {
       if (ended) return []
       ended = true
-      return parser.end().flatMap(keep)
+      return keepAll(parser.end())
     },
     read: (finish) => Dialect.read(dialect, Sections.fold(events), finish),
     reasoning,

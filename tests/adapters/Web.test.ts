@@ -70,7 +70,7 @@ const usage = {
 const endless = (...texts: ReadonlyArray<string>) => {
   let leave = () => {}
   const left = new Promise<void>((resolve) => leave = resolve)
-  const parts = Stream.fromIterable(texts.map((text) => ({ _tag: "Text", text }) as const))
+  const parts = Stream.fromIterable(texts.map((text) => ({ _tag: "Text", text }) as const)).pipe(Stream.rechunk(1))
   const generate = () => Stream.concat(parts, Stream.never).pipe(Stream.ensuring(Effect.sync(() => leave())))
   return { layer: Layer.succeed(TextModel.TextModel, { name: "endless", generate }), left }
 }
