@@ -105,7 +105,7 @@ const traces = (): Array<string> => {
 
 const chinese = (total: number): Array<string> => {
   const texts = folder === undefined ? [] : stringsIn(folder).filter(isChinese)
-  return texts.length > 0 ? joined(texts, 15_000, total) : joined([chineseOf(total)], 15_000, total)
+  return texts.length > 0 ? joined(texts, 15_000, total) : joined([chineseOf(total / 3)], 5000, total)
 }
 
 const ascii = (text: string): string => Buffer.from(text.replace(/[^\0-\x7f]/g, "?"), "latin1").toString("latin1")

@@ -26,7 +26,7 @@ export interface Encoding {
 /**
  * Makes the count of an encoding.
  *
- * It remembers up to 65,536 pre-tokens of at most 12 bytes and 16,384 of at most 256 bytes, in 3.5 MB, and starts afresh
+ * It remembers up to 65,536 pre-tokens of at most 12 bytes and as many of at most 256 bytes, in 7 MB, and starts afresh
  * when either is full. Longer ones are merged each time, in O(n log n).
  */
 export const makeCount = (
@@ -38,10 +38,10 @@ export const makeCount = (
   const bufferView = new DataView(buffer.buffer)
   const scratch = makeScratch(LONGEST)
   // Four numbers for a short pre-token: its bytes, and its length with the count, 0 where the slot is free.
-  const slots = new Int32Array(8 * SHORT_ENTRIES)
+  const slots = new Int32Array(8 * ENTRIES)
   const lastSlot = slots.length - 4
   let used = 0
-  const memo = ByteTable.make({ entries: LONG_ENTRIES, bytes: 64 * LONG_ENTRIES })
+  const memo = ByteTable.make({ entries: ENTRIES, bytes: 48 * ENTRIES })
 
   const merge = (view: DataView, from: number, to: number): number => {
     if (whole && to - from <= ByteTable.LONGEST_KEY && ranks.find(view, from, to, 0) >= 0) return 1
@@ -71,7 +71,7 @@ export const makeCount = (
       const known = slots[slot + 3]!
       if (known === 0) {
         const tokens = merge(view, from, to)
-        if (used++ === SHORT_ENTRIES) {
+        if (used++ === ENTRIES) {
           slots.fill(0)
           used = 1
         }
@@ -113,10 +113,10 @@ const LONG = 65_536
 const SLACK = 12
 /** The longest pre-token in bytes that is compared by three numbers. */
 const SHORT = 12
-const SHORT_ENTRIES = 65_536
+/** How many pre-tokens of either kind are remembered. */
+const ENTRIES = 65_536
 /** The longest pre-token in bytes whose count is remembered. */
 const LONGEST = 256
-const LONG_ENTRIES = 16_384
 
 /** By the length of a pre-token, which bits of four bytes read `skipped` bytes behind its beginning are its own. */
 const masks = (skipped: number): Int32Array =>
