@@ -691,11 +691,26 @@ const isObject = (value: unknown): value is object => typeof value === "object" 
 
 const columnsOf = (record: object): string => {
   const names = Object.keys(record)
-  const shown = names.slice(0, 30).map((name) => JSON.stringify(name)).join(", ")
+  const shown = names.slice(0, 30).map((name) => Rejection.quote(name)).join(", ")
   return names.length === 0 ? "it has no columns" : `the columns are ${shown}${names.length > 30 ? ", …" : ""}`
 }
 
 const show = (value: unknown): string => {
-  const json = JSON.stringify(value, (_, inner) => typeof inner === "bigint" ? Number(inner) : inner) ?? String(value)
-  return json.length <= 80 ? json : `${json.slice(0, 80)}…`
+  const json = JSON.stringify(startOf(value, SHOWN)) ?? String(value)
+  return json.length <= SHOWN ? json : `${json.slice(0, SHOWN)}…`
+}
+
+/** The most of a value's JSON that a message shows, in UTF-16 code units. */
+const SHOWN = 80
+
+/** As much of a value as its first `room` code units of JSON show: what is nested too deep can be read, but not written. */
+const startOf = (value: unknown, room: number): unknown => {
+  if (typeof value === "bigint") return Number(value)
+  if (typeof value === "string") return value.slice(0, room + 1)
+  if (!isObject(value) || value instanceof Date) return value
+  if (room === 0) return null
+  const start = (inner: unknown): unknown => startOf(inner, room - 1)
+  return Array.isArray(value)
+    ? value.slice(0, room).map(start)
+    : Object.fromEntries(Object.entries(value).slice(0, room).map(([key, inner]) => [key, start(inner)]))
 }

@@ -66,6 +66,12 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
   // The line being written and what came behind its newline, and how much of it was given on.
   let line = ""
   let given = 0
+  // Where its content ends so far, without the half of a surrogate pair that came last; whether its newline is there; and
+  // up to where it was walked. Kept, because to look at all of the line for each chunk would make many blanks quadratic.
+  let end = 0
+  let half = ""
+  let isOver = false
+  let walkedTo = 0
   // The tokens of the lines before, and those of all that was counted, which ends at `counted` in the line; then what the
   // boundary there is like.
   let before = 0
@@ -81,6 +87,16 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
 
   /** Whether a piece that is being written may turn out not to fit. */
   const isNear = (): boolean => tokens + MOST_TOKENS * longest > eta
+
+  /** Follows the content of the line through more of it, which begins at an index. */
+  const follow = (at: number, text: string): void => {
+    if (isOver) return
+    const newline = text.indexOf("\n")
+    isOver = newline >= 0
+    half = isOver || (text.charCodeAt(text.length - 1) & 0xfc00) !== 0xd800 ? "" : text.at(-1)!
+    const content = text.slice(0, isOver ? newline : text.length - half.length).trimEnd()
+    if (content !== "") end = at + content.length
+  }
 
   const cutAt = (at: number, rank: Boundary.Rank): Kept => {
     const end = Math.max(at, given)
@@ -149,15 +165,21 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
 
   return {
     feed: (chunk) => {
+      follow(line.length - half.length, half + chunk)
       line += chunk
-      const { text, cut } = take(scanner.feed(chunk), undefined)
+      const lines = scanner.feed(chunk)
+      const { text, cut } = take(lines, undefined)
       if (cut !== undefined) return { text, cut }
-      const newline = line.indexOf("\n")
-      const end = withoutHalf(newline < 0 ? line : line.slice(0, newline)).trimEnd().length
-      const inside = walk(end)
+      if (lines.length > 0) {
+        end = walkedTo = 0
+        isOver = false
+        follow(0, line)
+      }
+      const inside = end > walkedTo ? walk(end) : undefined
       if (inside !== undefined) return { ...inside, text: text + inside.text }
+      walkedTo = end
       const known = Math.max(given, isNear() ? counted : end)
-      const more = line.slice(given, known)
+      const more = known > given ? line.slice(given, known) : ""
       given = known
       return { text: text + more }
     },
@@ -194,7 +216,3 @@ const STOP = /[.!?…。！？｡．]["'”’“‘«)\]}»*_」』）】》〉
 const NEXT = /\s*\S/uy
 /** How far back a formula may begin, in code units, and a little more. */
 const CONTEXT = 1024
-
-/** A text without the half of a surrogate pair at its end. */
-const withoutHalf = (text: string): string =>
-  (text.charCodeAt(text.length - 1) & 0xfc00) === 0xd800 ? text.slice(0, -1) : text

@@ -124,8 +124,8 @@ export const check = (candidate: Candidate, standard: Standard): Checked | Rejec
 
 /** What a summary has of a conclusion that it cannot have from its sources. */
 const leaked = (text: string, conclusion: string, { question, history = "", segments }: Source): string | undefined => {
-  const answers = boxed(conclusion).map(plain)
-  const box = boxed(text).find((answer) => answers.includes(plain(answer)))
+  const answers = new Set(boxed(conclusion).map(plain))
+  const box = boxed(text).find((answer) => answers.has(plain(answer)))
   if (box !== undefined) return `\\boxed{${box}}`
   const known = (line: string): boolean =>
     history.includes(line) || segments.some((segment) => segment.includes(line)) ||
@@ -147,20 +147,24 @@ const LIST_MARK = /^[-+*•]\s+/
 /** A boxed answer without what only shapes it. */
 const plain = (answer: string): string => answer.replace(/\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}|\s+/g, "$1")
 
-/** What every `\boxed{…}` in a text holds, but for empty ones. */
+/** What every `\boxed{…}` in a text holds, but for empty ones, and for those within too many others. */
 const boxed = (text: string): Array<string> => {
   const contents: Array<string> = []
-  for (const { index } of text.matchAll(/\\f?box(?:ed)?\s*\{/g)) {
-    const open = text.indexOf("{", index)
-    let depth = 0
-    for (let at = open; at < text.length; at++) {
-      if (text[at] === "\\") at++
-      else if (text[at] === "{") depth++
-      else if (text[at] === "}" && --depth === 0) {
-        contents.push(text.slice(open + 1, at).trim())
-        break
-      }
+  // The braces that are open: the index behind one that a box begins with, and how many boxes it is in.
+  const open: Array<{ readonly box?: number; readonly depth: number }> = []
+  const boxes = new Set(Array.from(text.matchAll(/\\f?box(?:ed)?\s*\{/g), ({ index, 0: box }) => index + box.length))
+  for (let at = 0; at < text.length && boxes.size > 0; at++) {
+    if (text[at] === "\\") at++
+    else if (text[at] === "{") {
+      const depth = open.at(-1)?.depth ?? 0
+      open.push(boxes.has(at + 1) ? { box: at + 1, depth: depth + 1 } : { depth })
+    } else if (text[at] === "}") {
+      const { box, depth = 0 } = open.pop() ?? {}
+      if (box !== undefined && depth <= DEEPEST) contents.push(text.slice(box, at).trim())
     }
   }
   return contents.filter((content) => content !== "")
 }
+
+/** A box within so many boxes is read: each has the text of all within it, so that no limit would be quadratic. */
+const DEEPEST = 8
