@@ -19,6 +19,7 @@ import type * as Rejection from "../lib/core/Rejection.ts"
 import type { Carry, State } from "../lib/State.ts"
 import * as TextModel from "../lib/TextModel.ts"
 import type { Tokenizer } from "../lib/Tokenizer.ts"
+import { record } from "./support/figures.ts"
 import { summarizerOf, wordTokenizer } from "./support/model.ts"
 import * as jinja from "./support/templates.ts"
 
@@ -237,6 +238,7 @@ for (const policy of ["replace", "reject"] as const) {
       }),
       { numRuns: 400 }
     )
+    record("injection", { "rows of hostile samples": kept })
     if (policy === "replace") assert.ok(kept > 400, `${kept}`)
   })
 }
@@ -268,6 +270,7 @@ const positions = (text: string): Readonly<Record<string, Source>> => {
 }
 
 test("rows: every tag and special token is found in every position", async () => {
+  let found = 0
   for (const dialect of Object.values(Dialect.dialects)) {
     for (const meaning of meaningsOf(dialect)) {
       for (const [position, source] of Object.entries(positions(`a${meaning}b`))) {
@@ -280,9 +283,12 @@ test("rows: every tag and special token is found in every position", async () =>
         assert.equal(rows.length, 2)
         assert.ok(rows.every(({ replaced }) => replaced === 1), about)
         assertRows(dialect, source.question, rows)
+        found++
       }
     }
   }
+  record("injection", { "tags and special tokens": tags.length + specials.length })
+  record("injection", { "a tag or token in a position of a dialect, rejected and replaced": found })
 })
 
 // ---- live
@@ -403,6 +409,8 @@ test("live: every prompt has the tags and special tokens of its dialect and temp
     { numRuns: 400 }
   )
   for (const [kind, found] of Object.entries(kinds)) assert.ok(found > 10, `${kind}: ${found}`)
+  const { first, carried, forced, summaries } = kinds
+  record("injection", { "prompts of hostile trajectories": first + carried + forced + summaries })
 })
 
 test("live: a state keeps the question as it was asked, and carries no tags on", async () => {

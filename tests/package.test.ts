@@ -14,7 +14,7 @@ const npm = readJson("package.json")
 const deno = readJson("deno.json")
 
 /** Adapters that others are made of; they have no export of their own. */
-const internal = ["Lock.ts", "ServerSentEvents.ts", "Sink.ts", "Storage.ts"]
+const internal = ["Lock.ts", "SegmentsWorker.ts", "ServerSentEvents.ts", "Sink.ts", "Storage.ts", "Workers.ts"]
 
 test("package: both manifests have the same version, licence and exports", () => {
   assert.equal(deno.version, npm.version)
@@ -46,6 +46,17 @@ test("package: Deno imports the versions that npm installs", () => {
   for (const [name, specifier] of Object.entries<string>(deno.imports)) {
     assert.equal(specifier, `npm:${name}@${versions[name]}`)
   }
+})
+
+test("package: of what is installed only the runtimes that npm brings run scripts, and nothing that a user installs", () => {
+  const installed: ReadonlyArray<[path: string, entry: { readonly hasInstallScript?: true; readonly dev?: true }]> =
+    Object.entries(readJson("package-lock.json").packages)
+  const scripted = installed.filter(([, { hasInstallScript }]) => hasInstallScript)
+  assert.ok(scripted.every(([, { dev }]) => dev))
+  const names = scripted.map(([path]) => path.slice(path.lastIndexOf("node_modules/") + "node_modules/".length))
+  assert.deepEqual(Object.keys(npm.allowScripts).sort(), names.sort())
+  // Without theirs there is no binary; the others only save a start of Node.
+  assert.deepEqual(names.filter((name) => npm.allowScripts[name] === true), ["bun", "node"])
 })
 
 const isNode = !("Deno" in globalThis) && !("Bun" in globalThis)
@@ -83,6 +94,8 @@ test("package: the tarball installs into an empty project and runs there on Node
     console.log(Sections.parse(Dialect.v1, "<think>\\na\\n</think>b").map(({ text }) => text).join("|"))
   `
   writeFileSync(join(folder, "program.mjs"), program)
+  const sample = { question: "Is it?", reasoning: "One step.\n\nTwo steps.", conclusion: "Yes." }
+  writeFileSync(join(folder, "samples.jsonl"), JSON.stringify(sample))
   writeFileSync(join(folder, "text.txt"), "One step.\n\nTwo steps.\n\nThree.")
   const bin = (name: string): string => join(root, "node_modules/.bin", name)
   const command = join(folder, "node_modules/inftythink/dist/lib/apps/main.js")
@@ -90,6 +103,8 @@ test("package: the tarball installs into an empty project and runs there on Node
     const [file, ...args] = runtime
     assert.equal(run(file!, ...args, "program.mjs"), "One step.\n\nTwo steps.|Three.\na|b\n")
     assert.match(run(file!, ...args, command, "segment", "text.txt", "--eta", "6"), /segment 2 of 2 · 2 tokens/)
+    const threads = ["samples.jsonl", "--out", "-", "--eta", "6", "--workers", "1"]
+    assert.match(run(file!, ...args, command, "reconstruct", ...threads), /"target":"<think>.*Two steps\..*Yes\."/)
     assert.match(run(file!, ...args, command, "--version"), new RegExp(npm.version.replaceAll(".", "\\.")))
   }
   assert.match(run("npx", "inftythink", "--version"), new RegExp(npm.version.replaceAll(".", "\\.")))

@@ -39,6 +39,7 @@ import {
 } from "../TextModel.ts"
 import * as Jsonl from "./Jsonl.ts"
 import * as Lock from "./Lock.ts"
+import * as Storage from "./Storage.ts"
 
 /** A journal that is open. */
 export interface Journal {
@@ -489,14 +490,8 @@ const attemptOn =
 const failureOf = (path: string, action: Action, cause: PlatformError.PlatformError): JournalError => {
   const { reason } = cause
   return reason._tag === "NotFound"
-    ? errorOf("not-found", path, action, action === "read" ? "it does not exist" : "its folder does not exist", cause)
-    : errorOf(
-      action === "read" ? "unreadable" : "unwritable",
-      path,
-      action,
-      reason.cause instanceof Error ? reason.cause.message : cause.message,
-      cause
-    )
+    ? errorOf("not-found", path, action, action === "open" ? "its folder does not exist" : "it does not exist", cause)
+    : errorOf(action === "read" ? "unreadable" : "unwritable", path, action, Storage.describe(cause), cause)
 }
 
 const errorOf = (

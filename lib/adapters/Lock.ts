@@ -7,6 +7,7 @@ import type * as Cause from "effect/Cause"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import type * as PlatformError from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -36,31 +37,52 @@ export const take = (
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
     const path = pathOf(file)
+    const own = pathOf(`${file}.${process.pid}-${++taken}`)
     const text = JSON.stringify({ process: process.pid, host: hostname() })
-    const create = files.writeFileString(path, text, { flag: "wx" }).pipe(
+    const remove = (name: string) => Effect.ignore(files.remove(name, { force: true }))
+    // A file that is written first and linked then is never seen empty; where there are no links, it may be for a moment.
+    const create = files.writeFileString(own, text).pipe(
+      Effect.andThen(files.link(own, path)),
+      Effect.catch((cause) =>
+        cause.reason._tag === "AlreadyExists" ? Effect.fail(cause) : files.writeFileString(path, text, { flag: "wx" })
+      ),
       Effect.as(true),
-      Effect.catch((cause) => cause.reason._tag === "AlreadyExists" ? Effect.succeed(false) : Effect.fail(cause))
+      Effect.catch((cause) => cause.reason._tag === "AlreadyExists" ? Effect.succeed(false) : Effect.fail(cause)),
+      Effect.ensuring(remove(own))
     )
     const acquire = Effect.gen(function* () {
       if (yield* create) return
-      const holder = yield* holderOf(path)
+      const holder = yield* holderOf(path, path)
       if (holder !== undefined) {
         const message =
           `process ${holder.process} on ${holder.host} has it open; if there is no such run, remove ${path}`
         return yield* new Taken({ message })
       }
-      yield* files.remove(path, { force: true })
-      if (!(yield* create)) return yield* new Taken({ message: "another run has just opened it" })
+      // Someone else may have taken it over just now: what is moved away is looked at again.
+      const isMoved = yield* files.rename(path, own).pipe(
+        Effect.as(true),
+        Effect.catch((cause) => cause.reason._tag === "NotFound" ? Effect.succeed(false) : Effect.fail(cause))
+      )
+      const isStale = isMoved && (yield* holderOf(path, own)) === undefined
+      if (isStale) yield* remove(own)
+      else if (isMoved) yield* files.rename(own, path)
+      if (!isStale || !(yield* create)) return yield* new Taken({ message: "another run has just opened it" })
     })
     yield* Effect.acquireRelease(
       Effect.andThen(acquire, Effect.sync(() => held.add(path))),
-      () => Effect.andThen(Effect.sync(() => held.delete(path)), Effect.ignore(files.remove(path, { force: true })))
+      () => Effect.andThen(Effect.sync(() => held.delete(path)), remove(path))
     )
   })
 
-/** Tells whether the lock of a file is held. */
+/** Tells whether the lock of a file is held; one that cannot be read is. */
 export const isTaken = (file: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
-  Effect.map(holderOf(pathOf(file)), (holder) => holder !== undefined)
+  holderOf(pathOf(file), pathOf(file)).pipe(
+    Effect.map((holder) => holder !== undefined),
+    Effect.orElseSucceed(() => true)
+  )
+
+/** How many locks this process has tried to take. */
+let taken = 0
 
 /** The locks that this process holds. */
 const held = new Set<string>()
@@ -72,18 +94,21 @@ interface Holder {
   readonly host: string
 }
 
-const decode = Schema.decodeUnknownEffect(
+const decode = Schema.decodeUnknownOption(
   Schema.fromJsonString(Schema.Struct({ process: Schema.Int, host: Schema.String }))
 )
 
-/** Who holds a lock; nobody where its process is gone, or was killed while it wrote the lock. */
-const holderOf = (path: string): Effect.Effect<Holder | undefined, never, FileSystem.FileSystem> =>
+/** Who holds a lock that is in a file; nobody where its process is gone, or was killed while it wrote the lock. */
+const holderOf = (
+  path: string,
+  file: string
+): Effect.Effect<Holder | undefined, PlatformError.PlatformError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
-    const holder = yield* Effect.orElseSucceed(
-      Effect.flatMap(files.readFileString(path), decode),
-      (): Holder | undefined => undefined
+    const text = yield* files.readFileString(file).pipe(
+      Effect.catch((cause) => cause.reason._tag === "NotFound" ? Effect.succeed("") : Effect.fail(cause))
     )
+    const holder = Option.getOrUndefined(decode(text))
     return holder !== undefined && (held.has(path) || isAlive(holder)) ? holder : undefined
   })
 

@@ -126,7 +126,7 @@ export const make = (options: Options): TextModel => {
       // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
       const fetch = options.fetch ?? globalThis.fetch
       const response = yield* silence.wait(
-        () => fetch(url, { method: "POST", headers, body, signal: controller.signal }),
+        () => send(fetch, url, { method: "POST", headers, body, signal: controller.signal }),
         (cause) => fail("unreachable", describe(cause))
       )
       if (!response.ok) return yield* readRefusal(response, silence, fail)
@@ -194,6 +194,9 @@ const MAX_STATE_SIZE = 1000
 
 /** The most of a refusal's body that is read, in UTF-16 code units. */
 const MAX_REFUSAL_SIZE = 64 * 2 ** 10
+
+/** How long a refusal's body is waited for. */
+const REFUSAL_PATIENCE = Duration.seconds(5)
 
 // What the server asks to wait is added, not compared: many requests that were told the same then spread out.
 const BACKOFF = Schedule.forever.pipe(
@@ -351,35 +354,74 @@ const renderChat = ({ messages, prefix }: Request, { prefill }: Options): Record
 const renderPrompt = ({ messages, prefix = "", prompt }: Request, { template = Dialect.chatMl }: Options): string =>
   prompt ?? template(messages) + prefix
 
+/**
+ * Sends a request, and follows redirects to the same server: `fetch` by itself would carry every header but
+ * `authorization` to another one.
+ */
+const send = async (
+  fetch: (url: string, init: RequestInit) => Promise<Response>,
+  url: string,
+  init: RequestInit
+): Promise<Response> => {
+  for (let to = url, following = init, hops = 0;; hops++) {
+    const response = await fetch(to, { ...following, redirect: "manual" })
+    const next = locationOf(response, to)
+    if (next === undefined || next.origin !== new URL(url).origin || hops === MAX_REDIRECTS) return response
+    await response.body?.cancel()
+    // Only these two ask for the same request again; behind the others its answer is to be fetched.
+    if (response.status !== 307 && response.status !== 308) following = { ...init, method: "GET", body: null }
+    to = next.href
+  }
+}
+
+const MAX_REDIRECTS = 20
+
+/** Where a response redirects to, if it does; only where its own address is known, that may be relative. */
+const locationOf = ({ status, headers }: Response, from: string): URL | undefined => {
+  const location = REDIRECTS.has(status) ? headers.get("location") : null
+  const base = from === "" ? undefined : from
+  return location !== null && URL.canParse(location, base) ? new URL(location, base) : undefined
+}
+
+const REDIRECTS: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
+
 // ---- what is no answer
 
 const readRefusal = (response: Response, { wait }: Silence, fail: Fail): Effect.Effect<never, ModelError> =>
   Effect.gen(function* () {
     const { status } = response
-    const start = wait(() => readStart(response), (cause) => fail("failed", describe(cause)))
-    const body = (yield* start.pipe(Effect.catch(() => Effect.succeed("")))).trim()
+    const start: Start = { text: "" }
+    // The status alone says most: a body that breaks off or never ends is as good as what came of it.
+    yield* wait(() => readStart(response, start), (cause) => fail("failed", describe(cause))).pipe(
+      Effect.timeoutOption(REFUSAL_PATIENCE),
+      Effect.ignore
+    )
+    const body = start.text.trim()
     const json = parseJson(body)
-    const detail = json === undefined ? body : messageOf(json)
+    const to = locationOf(response, response.url)
+    const detail = to !== undefined
+      ? `it redirects to ${to.origin}${to.pathname}; set baseUrl to where the server is`
+      : json === undefined
+      ? body
+      : messageOf(json)
     const retryAfter = readRetryAfter(response.headers, yield* Clock.currentTimeMillis)
-    return yield* fail(reasonOf(status), detail === "" ? `HTTP ${status}` : `HTTP ${status}: ${detail}`, {
+    return yield* fail(reasonOf(status, detail), detail === "" ? `HTTP ${status}` : `HTTP ${status}: ${detail}`, {
       status,
       ...(retryAfter === undefined ? {} : { retryAfter })
     })
   })
 
-/** Reads the start of a body; one that breaks off is as good as its start. */
-const readStart = async (response: Response): Promise<string> => {
+/** The start of a body, as far as it was read. */
+interface Start {
+  text: string
+}
+
+const readStart = async (response: Response, start: Start): Promise<void> => {
   const utf8 = new TextDecoder()
-  let text = ""
-  try {
-    for await (const bytes of response.body ?? []) {
-      text += utf8.decode(bytes, { stream: true })
-      if (text.length >= MAX_REFUSAL_SIZE) break
-    }
-  } catch {
-    // The status says what matters.
+  for await (const bytes of response.body ?? []) {
+    start.text += utf8.decode(bytes, { stream: true })
+    if (start.text.length >= MAX_REFUSAL_SIZE) break
   }
-  return text
 }
 
 /** What the server asks to wait, in milliseconds: Azure sends both headers, and one of them is 0. */
@@ -392,7 +434,7 @@ const readRetryAfter = (headers: Headers, now: number): number | undefined => {
   return waits.length === 0 ? undefined : Math.max(...waits)
 }
 
-const reasonOf = (status: number | undefined): ModelError["reason"] => {
+const reasonOf = (status: number | undefined, detail: string): ModelError["reason"] => {
   switch (status) {
     case 400:
     case 413:
@@ -400,8 +442,14 @@ const reasonOf = (status: number | undefined): ModelError["reason"] => {
       return "refused"
     case 401:
     case 402: // no credit left: as with a bad key, no request passes
-    case 403:
       return "unauthorized"
+    case 403: // OpenRouter refuses a single request so, where a moderator does not like what is in it
+      return MODERATED.test(detail) ? "refused" : "unauthorized"
+    case 301:
+    case 302:
+    case 303:
+    case 307:
+    case 308:
     case 404:
       return "not-found"
     case 429:
@@ -411,13 +459,17 @@ const reasonOf = (status: number | undefined): ModelError["reason"] => {
   }
 }
 
+/** What a moderator says of a request; that an account was flagged is something else. */
+const MODERATED =
+  /\brequires moderation\b|\b(?:input|prompt|content|request|messages?) (?:was|were|is|has been) flagged|\bcontent[ _-]?(?:filter|policy)/i
+
 /** The message in an error's JSON, of the shapes that servers are known to send; else all of it. */
 const messageOf = (json: unknown): string => {
   const whole = Array.isArray(json) ? at(json, 0) : json
   const error = at(whole, "error") ?? whole
   if (typeof error === "string") return error
   const message = [at(error, "message"), at(error, "detail"), at(error, "error_message")].map(textOf).find(Boolean)
-  if (message === undefined) return JSON.stringify(json)
+  if (message === undefined) return renderJson(json)
   // OpenRouter's own words are "Provider returned error"; the provider's are in here.
   const raw = textOf(at(error, "metadata", "raw"))
   return raw === "" ? message : `${message}: ${raw}`
@@ -554,7 +606,8 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
       ? `an event is not JSON: ${JSON.stringify(data)}`
       : at(json, "error") ?? at(choice, "error")
     if (error !== undefined && error !== null) {
-      const failure = fail(reasonOf(statusOf(at(error, "error") ?? error)), messageOf(error))
+      const said = messageOf(error)
+      const failure = fail(reasonOf(statusOf(at(error, "error") ?? error), said), said)
       if (reason === undefined) return [failure]
       // OpenRouter repeats `length` as an error.
       late ??= failure
@@ -581,7 +634,9 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
   return {
     feed: (bytes) => {
       const found: Array<Part | ModelError> = []
-      for (const event of parser.feed(utf8.decode(bytes, { stream: true }))) found.push(...readEvent(event))
+      for (const event of parser.feed(utf8.decode(bytes, { stream: true }))) {
+        for (const part of readEvent(event)) found.push(part)
+      }
       return found
     },
     breakOff: (error) => {
@@ -650,11 +705,11 @@ const readDelta = (delta: unknown): Array<Part> => {
   return parts
 }
 
-/** The text in a string, in an object's `text` or `summary`, or in an array of these. */
-const flatten = (value: unknown): string =>
-  Array.isArray(value)
-    ? value.map(flatten).join("")
-    : textOf(value) || textOf(at(value, "text")) || textOf(at(value, "summary"))
+/** The text in a string, in an object's `text` or `summary`, or in an array of these. No server nests arrays deeper. */
+const flatten = (value: unknown): string => {
+  const items: ReadonlyArray<unknown> = Array.isArray(value) ? value.flat(2) : [value]
+  return items.map((item) => textOf(item) || textOf(at(item, "text")) || textOf(at(item, "summary"))).join("")
+}
 
 /** Reads the server's figures; llama.cpp's `timings` count the cached tokens apart. */
 const readUsage = (usage: unknown, timings: unknown): Usage | undefined => {
@@ -682,6 +737,15 @@ const readUsage = (usage: unknown, timings: unknown): Usage | undefined => {
 }
 
 // ---- JSON of which nothing is known
+
+/** Renders JSON that a server sent; what is nested too deep to be rendered is no message to anyone. */
+const renderJson = (json: unknown): string => {
+  try {
+    return JSON.stringify(json)
+  } catch {
+    return "JSON that is nested too deep to be shown"
+  }
+}
 
 const parseJson = (text: string): unknown => {
   try {

@@ -90,6 +90,23 @@ export const step = (from: Question | State.State, options: Options): AsyncItera
 /** Reads a saved state from its JSON, as text or as a value. Throws a StateError. */
 export const parseState = (json: unknown): State.State => Result.getOrThrow(State.parse(json))
 
+/** How states are signed: the options of `State.verify`, with a plain string. */
+export interface StateOptions extends Omit<State.VerifyOptions, "secret"> {
+  /** What signs states: at least 32 bytes, from a random source, for who has a state can try secrets on it. */
+  readonly secret: string
+}
+
+/** Signs a state that others keep. Rejects with a RangeError where the secret is too short. */
+export const signState = (state: State.State, { secret }: Pick<StateOptions, "secret">): Promise<State.Signed> =>
+  Effect.runPromise(State.sign(state, { secret: Redacted.make(secret) }))
+
+/**
+ * Reads a state that was signed, from its JSON, as text or as a value. Rejects with a StateError where it is none, was
+ * changed or is too old, and with a RangeError where the secret is too short.
+ */
+export const verifyState = (json: unknown, { secret, ...options }: StateOptions): Promise<State.State> =>
+  Effect.runPromise(State.verify(json, { ...options, secret: Redacted.make(secret) }))
+
 const isState = (from: Question | State.State): from is State.State => typeof from === "object" && "version" in from
 
 const settle = (

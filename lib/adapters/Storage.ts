@@ -131,10 +131,14 @@ export const create = (name: string): Effect.Effect<Target, StorageError, FileSy
             : errorOf("write", name, error)
       )
     }
-    const append = standard ? yield* output(name) : yield* attempt(
+    const { append, sync } = standard ? { append: yield* output(name), sync: Effect.void } : yield* attempt(
       files.open(partialOf(name), { flag: "w" }).pipe(
         Scope.provide(scope),
-        Effect.map((file) => (bytes: Uint8Array) => attempt(file.writeAll(bytes)))
+        Effect.map((file) => ({
+          append: (bytes: Uint8Array) => attempt(file.writeAll(bytes)),
+          // Some disks only say now that they are full, and a machine that stops loses what they have not taken.
+          sync: attempt(file.sync)
+        }))
       )
     )
     const coder = yield* Scope.provide(coderOf("write", name, compressionOf(name)), scope)
@@ -150,11 +154,32 @@ export const create = (name: string): Effect.Effect<Target, StorageError, FileSy
       write: (bytes: Uint8Array) => Effect.flatMap(coder.feed(bytes), put),
       commit: Effect.gen(function* () {
         yield* end
+        yield* sync
         yield* Scope.close(scope, Exit.void)
-        if (!standard) yield* attempt(files.rename(partialOf(name), name))
+        if (standard) return
+        yield* Effect.mapError(
+          files.rename(partialOf(name), name),
+          (cause) =>
+            cause.reason._tag === "NotFound"
+              ? new StorageError({
+                reason: "not-found",
+                file: name,
+                message: `Cannot write ${name}: ${partialOf(name)}, or its folder, was removed while it was written`,
+                cause
+              })
+              : errorOf("write", name, cause)
+        )
       })
     }
   })
+
+/** Writes a text to a file, which holds all of it, or what it held before. */
+export const write = (name: string, text: string): Effect.Effect<void, StorageError, FileSystem.FileSystem> =>
+  Effect.scoped(Effect.gen(function* () {
+    const target = yield* create(name)
+    yield* target.write(new TextEncoder().encode(text))
+    yield* target.commit
+  }))
 
 /** The name a file has while it is written. */
 export const partialOf = (name: string): string => `${name}.partial`
@@ -183,9 +208,28 @@ export const errorOf = (action: "read" | "write", file: string, cause: unknown, 
     case "AlreadyExists":
       return error("exists", "it exists")
     default:
-      return error(action === "read" ? "unreadable" : "unwritable", messageOf(platform?.cause ?? platform ?? cause))
+      return error(action === "read" ? "unreadable" : "unwritable", describe(cause))
   }
 }
+
+/** Says what lies behind an error of a file, and what to do about it where that is known. */
+export const describe = (cause: unknown): string => {
+  const behind = isPlatformError(cause) ? cause.reason.cause ?? cause.reason : cause
+  const code = behind instanceof Error && "code" in behind ? String(behind.code) : ""
+  const state = STATES.get(code)
+  return state === undefined ? messageOf(behind) : `${state[0]} (${code})${state[1]}`
+}
+
+/** What the errors of disks mean, and what to do about them. */
+const STATES: ReadonlyMap<string, readonly [state: string, advice: string]> = new Map([
+  ["ENOSPC", ["the disk is full", "; make room, and run it again"]],
+  ["EDQUOT", ["the quota of the disk is used up", "; make room, and run it again"]],
+  ["EFBIG", ["the file is larger than its disk or `ulimit -f` allows", "; raise the limit, and run it again"]],
+  ["EMFILE", ["too many files are open", "; raise `ulimit -n`, and run it again"]],
+  ["EROFS", ["the disk is read-only", "; choose another folder"]],
+  ["EACCES", ["permission is denied", ""]],
+  ["EPERM", ["permission is denied", ""]]
+])
 
 /** Joins bytes. */
 export const concat = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
@@ -553,7 +597,12 @@ const output = (name: string): Effect.Effect<(bytes: Uint8Array) => Effect.Effec
           resume(cause === undefined || cause === null ? Effect.void : Effect.fail(errorOf("write", name, cause)))
         }
         stream.on("error", settle)
-        stream.write(bytes, settle)
+        try {
+          stream.write(bytes, settle)
+        } catch (cause) {
+          // Deno throws.
+          settle(cause)
+        }
       })
   })
 

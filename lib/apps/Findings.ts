@@ -45,11 +45,10 @@ export const make = (file: string): Findings => {
         )
       ],
     write: Effect.gen(function* () {
+      if (written.length > 0) return yield* Storage.write(file, `${written.join("\n")}\n`)
       const files = yield* FileSystem.FileSystem
       yield* Effect.mapError(
-        written.length === 0
-          ? files.remove(file, { force: true })
-          : files.writeFileString(file, `${written.join("\n")}\n`),
+        files.remove(file, { force: true }),
         (cause) => Storage.errorOf("write", file, cause)
       )
     })

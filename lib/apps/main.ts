@@ -25,10 +25,11 @@ const { layer } = await import("@effect/platform-node/NodeServices")
 const { runMain } = await import("@effect/platform-node/NodeRuntime")
 const Effect = await import("effect/Effect")
 
-// A reader that has seen enough, as in `inftythink … | head`, is no error.
-process.stdout.on("error", (error: { readonly code?: string }) => {
+// A reader that has seen enough, as in `inftythink … | head`, is no error; a full disk is.
+process.stdout.on("error", (error: { readonly code?: string; readonly message: string }) => {
   if (error.code === "EPIPE") process.exit(0)
-  throw error
+  process.stderr.write(`inftythink: Cannot write to standard output: ${error.message}\n`)
+  process.exitCode = 1
 })
 
 runMain(Effect.provide(run(process.argv.slice(2)), layer))

@@ -11,9 +11,11 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
+import type * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import process from "node:process"
+import * as Storage from "../adapters/Storage.ts"
 import * as Dialect from "../core/Dialect.ts"
 import * as Meter from "../core/Meter.ts"
 import * as Reasoner from "../Reasoner.ts"
@@ -29,7 +31,7 @@ export const reason: Command.Command<
   "reason",
   never,
   unknown,
-  Flags.UsageError | Reasoner.ReasonerError | TokenizerError | NotConcluded,
+  Flags.UsageError | Storage.StorageError | Reasoner.ReasonerError | TokenizerError | NotConcluded,
   FileSystem.FileSystem
 > = Command.make(
   "reason",
@@ -166,19 +168,17 @@ interface Chosen extends Flags.Server {
 /** What reasoning starts from: the question, or the state that was saved. */
 const startOf = (
   { question, state }: Chosen
-): Effect.Effect<string | State.State, Flags.UsageError, FileSystem.FileSystem> =>
+): Effect.Effect<string | State.State, Flags.UsageError | Storage.StorageError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
-    const saved = Option.isSome(state) && (yield* Effect.orElseSucceed(files.exists(state.value), () => false))
-    if (Option.isNone(state) || !saved) {
+    const attempt = <A>(name: string, effect: Effect.Effect<A, PlatformError.PlatformError>) =>
+      Effect.mapError(effect, (cause) => Storage.errorOf("read", name, cause))
+    if (Option.isNone(state) || !(yield* attempt(state.value, files.exists(state.value)))) {
       return Option.isSome(question) && question.value.trim() !== ""
         ? question.value
         : yield* Flags.usageError("Cannot reason: there is no question, and no saved state to go on from")
     }
-    const text = yield* Effect.mapError(
-      files.readFileString(state.value),
-      (error) => Flags.usageError(`Cannot read ${state.value}: ${error.message}`)
-    )
+    const text = yield* attempt(state.value, files.readFileString(state.value))
     const read = State.parse(text)
     if (Result.isFailure(read)) return yield* Flags.usageError(`${read.failure.message} (${state.value})`)
     if (Option.isSome(question) && question.value !== read.success.question) {
@@ -250,12 +250,8 @@ const summarizerOf = (flags: Chosen): Effect.Effect<Summarizer.Summarizer, Flags
 const save = (
   file: Option.Option<string>,
   state: State.State
-): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
-  Option.isNone(file) ? Effect.void : Effect.gen(function* () {
-    const files = yield* FileSystem.FileSystem
-    yield* files.writeFileString(`${file.value}.new`, State.render(state))
-    yield* files.rename(`${file.value}.new`, file.value)
-  }).pipe(Effect.mapError((error) => Flags.usageError(`Cannot write ${file.value}: ${error.message}`)))
+): Effect.Effect<void, Storage.StorageError, FileSystem.FileSystem> =>
+  Option.isNone(file) ? Effect.void : Storage.write(file.value, State.render(state))
 
 /** How events are shown. */
 interface Display {

@@ -14,6 +14,7 @@ import * as Exit from "effect/Exit"
 import * as FileSystem from "effect/FileSystem"
 import { identity } from "effect/Function"
 import * as Option from "effect/Option"
+import type * as PlatformError from "effect/PlatformError"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
@@ -234,7 +235,9 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
         // What is under way is paid for, so that it is waited for, but not where a person does not want to wait.
         Effect.tapError(() => journal?.drain ?? Effect.void),
         Effect.onError((cause) => {
-          const written = tally.samples === 0 ? "" : ` Written to ${Storage.partialOf(out)}: ${Tally.line(tally)}.`
+          const written = tally.samples === 0 || Storage.isStandard(out)
+            ? ""
+            : ` Written to ${Storage.partialOf(out)}: ${Tally.line(tally)}.`
           const kept = journal === undefined || journal.digest.answers === 0
             ? ""
             : ` ${journal.digest.answers} answers are kept in ${paths.journal}: the same command goes on.`
@@ -280,8 +283,8 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
           spent: budget === undefined ? null : { cost: null, ...budget.spent() }
         }
         if (!Storage.isStandard(out)) {
-          yield* writeText(paths.manifest, Manifest.render(manifest))
-          yield* writeText(paths.card, Card.render(manifest, tally.columns))
+          yield* Storage.write(paths.manifest, Manifest.render(manifest))
+          yield* Storage.write(paths.card, Card.render(manifest, tally.columns))
         }
         return manifest
       })
@@ -380,8 +383,14 @@ const inputsOf = (
 ): Effect.Effect<ReadonlyArray<Dataset.File>, Flags.UsageError | Storage.StorageError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
-    const realPath = (file: string): Effect.Effect<string> =>
-      Effect.orElseSucceed(files.realPath(file), () => resolve(file))
+    const realPath = (file: string): Effect.Effect<string, Storage.StorageError> =>
+      Effect.catch(
+        files.realPath(file),
+        (cause) =>
+          cause.reason._tag === "NotFound"
+            ? Effect.succeed(resolve(file))
+            : Effect.fail(Storage.errorOf("read", file, cause))
+      )
     const written = new Map<string, string>()
     for (const file of Object.values(paths)) {
       if (file === undefined || Storage.isStandard(file)) continue
@@ -439,11 +448,13 @@ const spentLines = (
 ]
 
 /** Refuses to write over what is there: before anything is noted, so that a run that is done stays done. */
-const requireNew = ({ out, rejects }: Paths): Effect.Effect<void, Flags.UsageError, FileSystem.FileSystem> =>
+const requireNew = (
+  { out, rejects }: Paths
+): Effect.Effect<void, Flags.UsageError | Storage.StorageError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
     for (const file of [out, rejects].filter((file) => !Storage.isStandard(file))) {
-      if (yield* Effect.orElseSucceed(files.exists(file), () => false)) {
+      if (yield* Effect.mapError(files.exists(file), (cause) => Storage.errorOf("write", file, cause))) {
         return yield* Flags.usageError(`Cannot write ${file}: it exists; --overwrite replaces it`)
       }
     }
@@ -488,22 +499,19 @@ const writeDatasetInfo = (
     const files = yield* FileSystem.FileSystem
     const folder = out.slice(0, out.lastIndexOf("/") + 1)
     const path = `${folder}dataset_info.json`
-    const known = yield* Effect.orElseSucceed(files.readFileString(path), () => "{}")
+    const attempt = <A>(effect: Effect.Effect<A, PlatformError.PlatformError>) =>
+      Effect.mapError(effect, (cause) => Storage.errorOf("read", path, cause))
+    // A file that cannot be read holds other datasets for all that is known.
+    const known = (yield* attempt(files.exists(path))) ? yield* attempt(files.readFileString(path)) : "{}"
     const info = yield* Effect.mapError(
       Schema.decodeUnknownEffect(DatasetInfo)(known),
       () => Flags.usageError(`Cannot write ${path}: what is there is no JSON object`)
     )
     const made = { ...info, ...Format.datasetInfo(format, out.slice(folder.length)) }
-    yield* writeText(path, `${JSON.stringify(made, null, 2)}\n`)
+    yield* Storage.write(path, `${JSON.stringify(made, null, 2)}\n`)
   })
 
 const DatasetInfo = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Unknown))
-
-const writeText = (path: string, text: string): Effect.Effect<void, Storage.StorageError, FileSystem.FileSystem> =>
-  Effect.gen(function* () {
-    const files = yield* FileSystem.FileSystem
-    yield* Effect.mapError(files.writeFileString(path, text), (cause) => Storage.errorOf("write", path, cause))
-  })
 
 /** Names of OpenAI's models, for which its encodings are right. */
 const OPENAI = /^(?:openai\/)?(?:gpt-|chatgpt-|o\d|text-)/

@@ -29,12 +29,16 @@ interface Given {
   readonly error?: ModelError
 }
 
+/** How long a refusal's body is waited for: no wait between tries is just as long. */
+const REFUSAL_PATIENCE = 5000
+
 /** A clock that sleeps through every wait at once, and keeps them. */
 const makeClock = (): Clock.Clock & { readonly waits: Array<number> } => {
   let now = Date.UTC(2026, 0, 1)
   const waits: Array<number> = []
   const sleep = (milliseconds: number) =>
-    Effect.sync(() => {
+    // The bodies of refusals come in no time.
+    milliseconds === REFUSAL_PATIENCE ? Effect.never : Effect.sync(() => {
       waits.push(milliseconds)
       now += milliseconds
     })
@@ -495,6 +499,19 @@ test("an event larger than the bound fails, and so does an answer", async () => 
   assert.match(whole.error?.message ?? "", /: the answer is larger than 100 characters$/)
 })
 
+test("an answer whose JSON is nested as deep as may be, or has as many parts, is read or fails", async () => {
+  const deep = "[".repeat(100_000) + "]".repeat(100_000)
+  const shapes = [
+    `{"choices":[{"delta":{"content":${deep}},"finish_reason":"stop"}]}`,
+    `{"choices":[{"delta":{"reasoning_details":${deep}},"finish_reason":"stop"}]}`
+  ]
+  for (const json of shapes) assert.deepEqual(await run(answer(`data: ${json}\n\n`)), { deltas: [], finish: stop })
+  const { error } = await run(answer(`data: {"error":${deep}}\n\n`), { retries: 0 })
+  assert.equal(error?.reason, "failed")
+  const many = await run(answer(events(delta({ content: Array(300_000).fill("a") }, "stop"))))
+  assert.deepEqual(many, { deltas: [["Text", "a".repeat(300_000)]], finish: stop })
+})
+
 test("a web page is not found to be a model", async () => {
   const fake = makeFetch(() => new Response("<html>", { headers: { "content-type": "text/html" } }))
   const { error } = await run(fake)
@@ -708,6 +725,81 @@ test("a refusal's body is read no further than it is of use", async () => {
   assert.match(broken.error?.message ?? "", /: HTTP 400: no$/)
 })
 
+test("a refusal whose body never ends is waited for for five seconds, and told with what came of it", async () => {
+  function* said(reach: () => void) {
+    yield "no"
+    // What is read is with its reader in the next turn.
+    setTimeout(reach)
+  }
+  for (const idleBytes of [Infinity, 600_000]) {
+    let reach = (): void => {}
+    const reached = new Promise<void>((resolve) => reach = resolve)
+    let isCancelled = false
+    const onCancel = () => {
+      isCancelled = true
+    }
+    const sleep = (wait: number) => wait === REFUSAL_PATIENCE ? Effect.promise(() => reached) : Effect.never
+    const clock = { waits: [], ...clockOf(() => 0, sleep) }
+    const endless = makeFetch(() => streamed(said(reach), { status: 400, end: "hang", onCancel }))
+    const { error } = await run(endless, { idleBytes }, question, clock)
+    assert.equal(error?.reason, "refused")
+    assert.match(error.message, /: HTTP 400: no$/)
+    assert(endless.sent[0]?.signal.aborted || isCancelled)
+  }
+})
+
+test("a request that a moderator refuses is refused, and an account that may not ask is unauthorized", async () => {
+  const said: Readonly<Record<string, "refused" | "unauthorized">> = {
+    'Your chosen model requires moderation and your input was flagged for "violence".': "refused",
+    "The prompt was flagged.": "refused",
+    "Blocked by the content policy": "refused",
+    "content_filter": "refused",
+    "Your account was flagged for abuse": "unauthorized",
+    "Your organization must be verified to use the model": "unauthorized",
+    "You have no access to this model": "unauthorized"
+  }
+  for (const [message, reason] of Object.entries(said)) {
+    const body = { error: { code: 403, message, metadata: { reasons: ["violence"], flagged_input: "…" } } }
+    const refused = await run(makeFetch(() => new Response(JSON.stringify(body), { status: 403 })))
+    assert.deepEqual([refused.error?.reason, refused.error?.status], [reason, 403])
+    assert.equal((await run(makeFetch(() => streamed([events(body)])))).error?.reason, reason)
+  }
+})
+
+test("redirects are followed to the same origin, with the same request where they ask for it, and no further", async () => {
+  const redirect = (status: number, location: string) => new Response("moved", { status, headers: { location } })
+  const options = { apiKey: Redacted.make("sk-1"), headers: { "x-key": Redacted.make("sk-2") } }
+  for (const status of [307, 308]) {
+    const { sent, fetch } = makeFetch((index) => index === 0 ? redirect(status, "/v2/chat?a=1") : streamed([fine]))
+    assert.deepEqual(await run({ sent, fetch }, options), { deltas: [["Text", "42"]], finish: stop })
+    assert.deepEqual(sent.map(({ url }) => url), [`${baseUrl}/chat/completions`, "http://localhost:8000/v2/chat?a=1"])
+    assert.deepEqual(sent[1]?.body, sent[0]?.body)
+    assert.deepEqual([...sent[1]?.headers ?? []], [...sent[0]?.headers ?? []])
+  }
+  for (const status of [301, 302, 303]) {
+    const methods: Array<string | undefined> = []
+    const fetch = (_: string, { method, body, redirect: mode }: RequestInit) => {
+      assert.equal(mode, "manual")
+      assert.equal(body === null, method === "GET")
+      return Promise.resolve(methods.push(method) === 1 ? redirect(status, `${baseUrl}/later`) : streamed([fine]))
+    }
+    assert.deepEqual(await run({ sent: [], fetch }, options), { deltas: [["Text", "42"]], finish: stop })
+    assert.deepEqual(methods, ["POST", "GET"])
+  }
+  for (const to of ["https://localhost:8000/v1", "http://localhost:8001/v1", "//elsewhere.net/v1?key=sk-1"]) {
+    const fake = makeFetch(() => redirect(307, to))
+    const { error } = await run(fake, options)
+    const shown = new URL(to, baseUrl)
+    const said = `HTTP 307: it redirects to ${shown.origin}${shown.pathname}; set baseUrl to where the server is`
+    assert.deepEqual([error?.reason, fake.sent.length], ["not-found", 1])
+    // A response that a test makes has no address, which one that is relative is read against.
+    if (!to.startsWith("//")) assert.equal(error?.message, `Cannot complete a request to m at ${baseUrl}: ${said}`)
+  }
+  const around = makeFetch(() => redirect(307, "/v1/chat/completions"))
+  assert.equal((await run(around, options)).error?.reason, "not-found")
+  assert.equal(around.sent.length, 21)
+})
+
 /** Runs a request that is refused as `response` says, and then answered. */
 const retry = async (response: () => Response, options: Options = {}): Promise<ReadonlyArray<number>> => {
   const clock = makeClock()
@@ -906,7 +998,7 @@ const closing = [0, null] as const
  * Runs a request against a server that follows a script, on one clock for both: it moves on to the next that is due
  * whenever all of them wait. What it gives has the minute in which the last connection was closed.
  */
-const runScript = async (script: Script, { status = 200, ...options }: Options & { readonly status?: number } = {}) => {
+const runScript = async (script: Script, options: Options = {}) => {
   let now = 0
   const timers = new Map<() => void, number>()
   // The server, and those that watch over bytes and tokens.
@@ -951,7 +1043,7 @@ const runScript = async (script: Script, { status = 200, ...options }: Options &
         else controller.enqueue(new TextEncoder().encode(written))
       }
     }, { highWaterMark: 0 })
-    return new Response(body, { status, headers: { "content-type": "text/event-stream" } })
+    return new Response(body, { headers: { "content-type": "text/event-stream" } })
   })
   const model = OpenAi.make({ baseUrl, model: "m", fetch: fake.fetch, retries: 0, ...options })
   const { deltas, finish, error } = await collect(model, question, clock)
@@ -1037,11 +1129,6 @@ test("a request is sent again behind silence, unless something of its answer was
   assert.deepEqual(await runScript(again, { retries: 1 }), ["4", stop, 28, 2])
   assert.deepEqual(await runScript([answered, ...again], { retries: 1 }), ["4", stop, 28, 2])
   assert.deepEqual(await runScript([answered, text, ...again], { retries: 1 }), ["4", ["interrupted", noBytes], 19, 1])
-})
-
-test("a refusal counts though its body never ends", async () => {
-  const given = await runScript([answered, [0, "no"]], { status: 401 })
-  assert.deepEqual(given, ["", ["unauthorized", cannot("HTTP 401")], 10, 1])
 })
 
 // ---- interruption

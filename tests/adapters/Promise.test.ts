@@ -2,7 +2,16 @@ import * as Effect from "effect/Effect"
 import assert from "node:assert/strict"
 import { createServer } from "node:http"
 import { test } from "node:test"
-import { type Options, parseState, reason, type Server, solve, step } from "../../lib/adapters/Promise.ts"
+import {
+  type Options,
+  parseState,
+  reason,
+  type Server,
+  signState,
+  solve,
+  step,
+  verifyState
+} from "../../lib/adapters/Promise.ts"
 import { type Event, ReasonerError } from "../../lib/Reasoner.ts"
 import { type State, StateError } from "../../lib/State.ts"
 import * as TextModel from "../../lib/TextModel.ts"
@@ -88,6 +97,24 @@ test("step runs one iteration, and each way goes on from its saved state", async
     assert.equal((await solve(parsed, { model })).conclusion, "It is 42.")
   }
   assert.throws(() => parseState("{}"), StateError)
+})
+
+test("a state that was signed reads back as it was given, and no other does", async () => {
+  const { model } = modelOf(first, second)
+  const { state } = await outline(step(question, { model }))
+  const secret = "0123456789abcdef0123456789abcdef"
+  const signed = await signState(state, { secret })
+  assert.deepEqual(await verifyState(JSON.stringify(signed), { secret }), state)
+  assert.deepEqual(await verifyState(signed, { secret, maxAge: 60_000 }), state)
+  const reasonOf = (json: unknown, options: Parameters<typeof verifyState>[1]): Promise<unknown> =>
+    verifyState(json, options).then(() => "read", (error) => error instanceof StateError ? error.reason : error)
+  assert.equal(await reasonOf(state, { secret }), "unsigned")
+  assert.equal(await reasonOf({ ...signed, index: 7 }, { secret }), "unsigned")
+  assert.equal(await reasonOf(signed, { secret: secret.toUpperCase() }), "unsigned")
+  assert.equal(await reasonOf(signed, { secret, maxAge: -1 }), "expired")
+  assert.equal(await reasonOf("{}", { secret }), "invalid")
+  await assert.rejects(signState(state, { secret: "short" }), RangeError)
+  await assert.rejects(verifyState(signed, { secret: "short" }), RangeError)
 })
 
 test("options reach the reasoner, and a summarizer may be another model", async () => {

@@ -7,7 +7,7 @@
  * @module
  */
 import { createServer, type Socket } from "node:net"
-import { gzipSync } from "node:zlib"
+import { constants, gzipSync } from "node:zlib"
 
 // ---- the server
 
@@ -301,6 +301,8 @@ export interface Fault {
   readonly isHuge?: true
   /** Whether the request does not even come to the server. */
   readonly isRefused?: true
+  /** Whether the request is sent once more for it, to where it leads. */
+  readonly isRedirect?: true
 }
 
 type Script = Fault["script"]
@@ -347,6 +349,19 @@ const refusing = (
     })
 })
 
+/** Sends on to another place, which is given the key if it is in a header or if the server repeats it. */
+const redirecting = (location: string): Script => (scene) =>
+  respond([pageOf(scene)], {
+    status: "307 Temporary Redirect",
+    type: "text/html",
+    headers: { location: `${location}?key=${encodeURIComponent(scene.asked.key)}` }
+  })
+
+/** Compresses a text, and leaves out what tells that it is all of it. */
+const cutGzip = (text: string): Uint8Array => gzipSync(text, { finishFlush: constants.Z_SYNC_FLUSH })
+
+const compressed: Head = { headers: { "content-encoding": "gzip" } }
+
 const failed: Brings = { _tag: "Nothing", reason: "failed" }
 const limited = (wait?: number): Brings => ({
   _tag: "Nothing",
@@ -390,9 +405,9 @@ export const faults: Readonly<Record<string, Fault>> = {
   "answers": wholeBody((scene) => [wholeOf(scene)]),
   "writes byte by byte": wholeBody((scene) => oneByOne(wholeOf(scene))),
   "drips": wholeBody((scene) => {
-    const text = wholeOf(scene)
-    const size = Math.ceil(text.length / 16)
-    return Array.from({ length: 16 }, (_, i) => [text.slice(i * size, (i + 1) * size), pause(5)]).flat()
+    const bytes = utf8.encode(wholeOf(scene))
+    const size = Math.ceil(bytes.length / 16)
+    return Array.from({ length: 16 }, (_, i) => [bytes.slice(i * size, (i + 1) * size), pause(5)]).flat()
   }),
   "ends lines with CR LF": wholeBody((scene) => [wholeOf(scene).replaceAll("\n", "\r\n")]),
   "ends lines with CR": wholeBody((scene) => [wholeOf(scene).replaceAll("\n", "\r")]),
@@ -421,7 +436,15 @@ export const faults: Readonly<Record<string, Fault>> = {
   "sends the reasoning twice, in two fields": wholeBody((scene) => [
     wholeOf(scene).replaceAll(/"reasoning_content":("[^"]*")/g, '"reasoning_content":$1,"reasoning":$1')
   ]),
-  "compresses": wholeBody((scene) => [gzipSync(wholeOf(scene))], { headers: { "content-encoding": "gzip" } }),
+  "compresses": wholeBody((scene) => [gzipSync(wholeOf(scene))], compressed),
+  "redirects to itself": {
+    ...whole((scene) =>
+      scene.asked.path.includes("/again/")
+        ? respond([wholeOf(scene)])
+        : redirecting(scene.asked.path.replace("/v1/", "/v1/again/"))(scene)
+    ),
+    isRedirect: true
+  },
   "calls it plain text": wholeBody((scene) => [wholeOf(scene)], { type: "text/plain" }),
   "calls it bytes": wholeBody((scene) => [wholeOf(scene)], { type: "application/octet-stream" }),
   "does not say what it is": wholeBody((scene) => [wholeOf(scene)], { type: "" }),
@@ -499,6 +522,14 @@ export const faults: Readonly<Record<string, Fault>> = {
   "writes nothing but comments from the middle on": part(() => [comments]),
   "errs in the middle": part((scene) => [sse([errorOf(scene)]) + done]),
   "errs in the middle, in a field of that name": part((scene) => [`error: ${errorOf(scene)}\n\n`]),
+  "compresses, and breaks off in the middle": {
+    brings: { _tag: "Part" },
+    script: (scene) => respond([cutGzip(partOf(scene)), reset], compressed)
+  },
+  "compresses, and writes something else in the middle": {
+    brings: { _tag: "Part" },
+    script: (scene) => respond([cutGzip(partOf(scene)), pause(100), new Uint8Array(1000).fill(255)], compressed)
+  },
   "tears its JSON in the middle": part((scene) => [sse([errorOf(scene).slice(0, -8)]) + done]),
   "writes an event of 64 MiB in the middle": { ...part(huge), isHuge: true },
 
@@ -512,6 +543,13 @@ export const faults: Readonly<Record<string, Fault>> = {
   "does not know the key": refusing("401 Unauthorized", { _tag: "Denial", reason: "unauthorized" }),
   "has no credit left": refusing("402 Payment Required", { _tag: "Denial", reason: "unauthorized" }),
   "forbids it": refusing("403 Forbidden", { _tag: "Denial", reason: "unauthorized" }, html),
+  "forbids what a moderator flags": refusing("403 Forbidden", refusal, {
+    body: (scene) => errorOf(scene, 403).replace("Not with", "The input was flagged. Not with")
+  }),
+  "redirects to another server": {
+    brings: { _tag: "Denial", reason: "not-found" },
+    script: redirecting("http://127.0.0.1:9/v1/chat/completions")
+  },
   "does not know the address": refusing("404 Not Found", { _tag: "Denial", reason: "not-found" }, html),
   "shows a web page": refusing("200 OK", { _tag: "Denial", reason: "not-found" }, html),
   "is asked too much, for a day": refusing("429 Too Many Requests", { _tag: "Denial", reason: "rate-limited" }, {
