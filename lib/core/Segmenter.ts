@@ -219,14 +219,14 @@ const makePacker = (
 
   /** Takes back what a segment has too much, for counts that grow when texts are joined. */
   const takeBack = (): Array<Piece> => {
-    const back: Array<Piece> = []
+    let back: Array<Piece> = []
     // A piece alone is cut only where no segment could hold it, even if the capacity is smaller.
     for (verify(); before + tokens > (filled.length === 1 ? counter.eta : capacity); verify()) {
       const parts = filled.length === 1 ? opened(counter, filled[0]!.leaves) : filled
       if (parts.length === 1) break
       let keep = parts.length
       for (let over = before + tokens - capacity; over > 0 && keep > 1;) over -= parts[--keep]!.tokens
-      back.unshift(...parts.slice(keep))
+      back = [...parts.slice(keep), ...back]
       refill(parts.slice(0, keep))
     }
     return back
@@ -264,9 +264,9 @@ const makePacker = (
     const segments: Array<Segment> = []
     for (const piece of pieces) {
       if (join(piece)) continue
-      for (const waiting = [...close(segments), piece]; waiting.length > 0;) {
+      for (let waiting = [...close(segments), piece]; waiting.length > 0;) {
         if (join(waiting[0]!)) waiting.shift()
-        else waiting.unshift(...close(segments))
+        else waiting = [...close(segments), ...waiting]
       }
     }
     return segments
@@ -276,7 +276,7 @@ const makePacker = (
     add,
     end: () => {
       const segments: Array<Segment> = []
-      while (filled.length > 0) segments.push(...add(close(segments)))
+      while (filled.length > 0) for (const segment of add(close(segments))) segments.push(segment)
       return segments
     }
   }
