@@ -120,37 +120,64 @@ export interface Row {
  * A sample that cannot be reconstructed becomes a rejection; what is rejected already passes through. The stream fails
  * where the server does. Throws a RangeError for a bad option.
  */
-export const reconstruct = (options: StreamOptions): <E, R>(
-  samples: Stream.Stream<Result.Result<Sample, Rejection.Rejection>, E, R>
+export const reconstruct = (options: StreamOptions): Stage<Sample> =>
+  stage(options, ({ reasoning }) => reasoning.length, segment(options))
+
+/**
+ * Makes the stage that does the rest of `reconstruct` to samples that were segmented elsewhere, with the same options.
+ *
+ * Throws a RangeError for a bad option.
+ */
+export const reconstructSegmented = (options: StreamOptions): Stage<Segmented> => {
+  requireInteger("eta", options.eta, 4)
+  return stage(
+    options,
+    ({ reasonings }) => reasonings.reduce((sum, { length }) => sum + length, 0),
+    (segmented) => segmented
+  )
+}
+
+/** A stage that turns samples into rows, in the order of the input; what is rejected already passes through. */
+export type Stage<Input> = <E, R>(
+  inputs: Stream.Stream<Result.Result<Input, Rejection.Rejection>, E, R>
 ) => Stream.Stream<
   Result.Result<Row, Rejection.Rejection>,
   E | ModelError,
   R | Tokenizer | Summarizer.Summarizer
-> => {
+>
+
+const stage = <Input>(
+  options: StreamOptions,
+  lengthOf: (input: Input) => number,
+  segmentOf: (input: Input, tokenizer: Recount.Options) => Segmented | Rejection.Rejection
+): Stage<Input> => {
   const { concurrency = 8, window = 8 * concurrency, held = 32 * 2 ** 20, failures = "stop" } = options
   requireInteger("concurrency", concurrency, 1)
   requireInteger("window", window, concurrency)
   requireInteger("held", held, 1)
-  const make = trajectory(options)
+  const make = summarize(options)
   const render = rows(options)
-  return (samples) =>
+  return (inputs) =>
     Stream.suspend(() => {
       const atWork = Semaphore.makeUnsafe(concurrency)
       const room = Semaphore.makeUnsafe(held)
-      const sizeOf = (read: Result.Result<Sample, Rejection.Rejection>): number =>
-        Result.isFailure(read) ? 0 : Math.min(held, read.success.reasoning.length)
-      const work = Effect.fnUntraced(function* (sample: Sample) {
-        const made = yield* make(sample)
+      const work = Effect.fnUntraced(function* (input: Input) {
+        const segmented = segmentOf(input, yield* Tokenizer)
+        if (Rejection.isRejection(segmented)) return [Result.fail(segmented)]
+        const made = yield* (failures === "stop" ? make(segmented) : rejecting(make(segmented), segmented))
         return Result.isFailure(made) ? [Result.fail(made.failure)] : (yield* render(made.success)).map(Result.succeed)
-      }, (effect, sample) => atWork.withPermit(failures === "stop" ? effect : rejecting(effect, sample)))
-      return samples.pipe(
+      }, atWork.withPermit)
+      return inputs.pipe(
         // Room is taken in the order of the input, so that the sample that others wait for has it.
-        Stream.mapEffect((read) => Effect.as(room.take(sizeOf(read)), read)),
+        Stream.mapEffect((read) => {
+          const size = Result.isFailure(read) ? 0 : Math.min(held, lengthOf(read.success))
+          return Effect.as(room.take(size), { read, size })
+        }),
         Stream.mapEffect(
-          (read): Effect.Effect<Done, ModelError, Tokenizer | Summarizer.Summarizer> =>
+          ({ read, size }): Effect.Effect<Done, ModelError, Tokenizer | Summarizer.Summarizer> =>
             Result.isFailure(read)
-              ? Effect.succeed({ size: 0, rows: [Result.fail(read.failure)] })
-              : Effect.map(work(read.success), (rows) => ({ size: sizeOf(read), rows })),
+              ? Effect.succeed({ size, rows: [Result.fail(read.failure)] })
+              : Effect.map(work(read.success), (rows) => ({ size, rows })),
           { concurrency: window }
         ),
         Stream.mapEffect(({ size, rows }) => Effect.as(room.release(size), rows)),
@@ -166,14 +193,14 @@ interface Done {
 }
 
 const rejecting = <A, R>(
-  effect: Effect.Effect<A, ModelError, R>,
-  sample: Sample
-): Effect.Effect<A | [Result.Result<never, Rejection.Rejection>], ModelError, R> =>
+  effect: Effect.Effect<Result.Result<A, Rejection.Rejection>, ModelError, R>,
+  { sample }: Segmented
+): Effect.Effect<Result.Result<A, Rejection.Rejection>, ModelError, R> =>
   Effect.catch(
     effect,
     (error) =>
       Retry.mayPass(error)
-        ? Effect.succeed([Result.fail(Rejection.make("request-failed", error.message, placeOf(sample)))])
+        ? Effect.succeed(Result.fail(Rejection.make("request-failed", error.message, placeOf(sample))))
         : Effect.fail(error)
   )
 
@@ -182,27 +209,41 @@ const rejecting = <A, R>(
  *
  * It fails only where the server does. Throws a RangeError for a bad option.
  */
-export const trajectory = (
-  { eta, gamma = 1024, dialect = Dialect.v1, summaries = "recurrent", packing = "greedy", tags = "reject", tries = 10 }:
-    Options
-): (
+export const trajectory = (options: Options): (
   sample: Sample
 ) => Effect.Effect<
   Result.Result<Reconstruction, Rejection.Rejection>,
   ModelError,
   Tokenizer | Summarizer.Summarizer
 > => {
-  const cut = segment({ eta, dialect, packing, tags })
+  const cut = segment(options)
+  const make = summarize(options)
+  return (sample) =>
+    Effect.flatMap(Tokenizer, (tokenizer) => {
+      const segmented = cut(sample, tokenizer)
+      return Rejection.isRejection(segmented) ? Effect.succeed(Result.fail(segmented)) : make(segmented)
+    })
+}
+
+/** Makes the function that asks for the summaries between segments, and puts a trajectory together. */
+const summarize = (
+  { gamma = 1024, dialect = Dialect.v1, summaries = "recurrent", tags = "reject", tries = 10 }: Options
+): (
+  segmented: Segmented
+) => Effect.Effect<
+  Result.Result<Reconstruction, Rejection.Rejection>,
+  ModelError,
+  Tokenizer | Summarizer.Summarizer
+> => {
   requireInteger("gamma", gamma, 1)
   requireInteger("tries", tries, 1)
-  return Effect.fnUntraced(function* (sample: Sample) {
-    const tokenizer = yield* Tokenizer
-    const { count } = tokenizer
-    const segmented = cut(sample, tokenizer)
-    if (Rejection.isRejection(segmented)) return Result.fail(segmented)
-    const { reasonings, tokens } = segmented
-    const { question, conclusion } = segmented.sample
-    let { replaced } = segmented
+  return Effect.fnUntraced(function* ({ sample, reasonings, tokens, replaced: before }: Segmented) {
+    const { count } = yield* Tokenizer
+    const { question, conclusion } = sample
+    // A model's own template may refuse a conversation, which is better known before a summary is paid for.
+    const refused = refusal(dialect, sample)
+    if (refused !== undefined) return Result.fail(refused)
+    let replaced = before
     const written: Array<string> = []
     for (let i = 0; i < reasonings.length - 1; i++) {
       const history = summaries === "recurrent" ? written.at(-1) : undefined
@@ -222,15 +263,15 @@ export const trajectory = (
     }
     const model = written.length === 0 ? null : (yield* Summarizer.Summarizer).name
     const reference = sample.reference ?? null
-    const made = Iteration.recombine(segmented.sample, reasonings, written)
+    const made = Iteration.recombine(sample, reasonings, written)
     return Result.succeed({ ...made, tokens, replaced, model, reference })
   })
 }
 
 /** A sample that was screened, and its reasoning in segments. */
 export interface Segmented {
-  /** The sample without tags. */
-  readonly sample: Sample
+  /** The sample without tags, and without what its segments hold. */
+  readonly sample: Omit<Sample, "reasoning">
   /** The reasonings of its iterations: one request for a summary follows each but the last. */
   readonly reasonings: ReadonlyArray<string>
   /** The tokens of each reasoning. */
@@ -240,7 +281,7 @@ export interface Segmented {
 }
 
 /**
- * Makes the function that screens a sample and cuts its reasoning: all that needs no summarizer.
+ * Makes the function that screens a sample and cuts its reasoning: all that needs no summarizer and no template.
  *
  * Throws a RangeError for a bad eta.
  */
@@ -249,7 +290,10 @@ export const segment = (
     Options,
     "eta" | "dialect" | "packing" | "tags"
   >
-): (sample: Sample, tokenizer: Recount.Options) => Segmented | Rejection.Rejection => {
+): (
+  sample: Sample,
+  tokenizer: Recount.Options
+) => Segmented & { readonly sample: Sample } | Rejection.Rejection => {
   requireInteger("eta", eta, 4)
   return (sample, { count, additive }) => {
     const screened = screen(sample, dialect, tags)
@@ -323,16 +367,20 @@ const screen = (
   const reasoning = clean("reasoning", sample.reasoning)
   const conclusion = clean("conclusion", sample.conclusion)
   if (found.length > 0) return Rejection.make("tag-in-source", found.join("; "), placeOf(sample))
-  // A model's own template may refuse a conversation, which is better known before a summary is paid for.
-  try {
-    Dialect.prompt(dialect, { question })
-  } catch (error) {
-    return Rejection.make("template-refused", error instanceof Error ? error.message : String(error), placeOf(sample))
-  }
   return { ...sample, question, reasoning, conclusion, replaced }
 }
 
-const placeOf = ({ id, origin }: Sample): Rejection.Place => ({ id, ...origin })
+/** Why the template of a dialect does not render a question, if it does not. */
+const refusal = (dialect: Dialect.Dialect, sample: Omit<Sample, "reasoning">): Rejection.Rejection | undefined => {
+  try {
+    Dialect.prompt(dialect, { question: sample.question })
+    return undefined
+  } catch (error) {
+    return Rejection.make("template-refused", error instanceof Error ? error.message : String(error), placeOf(sample))
+  }
+}
+
+const placeOf = ({ id, origin }: Pick<Sample, "id" | "origin">): Rejection.Place => ({ id, ...origin })
 
 const requireInteger = (name: string, value: number, least: number): void => {
   if (!Number.isInteger(value) || value < least) {

@@ -357,19 +357,33 @@ test("window: behind a slow sample, work goes on until the window is full, and t
   assert.deepEqual(written, Array.from({ length: 100 }, (_, i) => [String(i), String(i)]).flat())
 })
 
+/** A sample as `reconstruct` segments it, with eta 4. */
+const segmented = (sample: Sample): Result.Result<Reconstruction.Segmented, Rejection.Rejection> => {
+  const made = Reconstruction.segment({ eta: 4 })(sample, words)
+  return Rejection.isRejection(made) ? Result.fail(made) : Result.succeed(made)
+}
+
+const lengthOf = (segmented: Result.Result<Reconstruction.Segmented, Rejection.Rejection>): number =>
+  Result.isFailure(segmented) ? 0 : segmented.success.reasonings.join("").length
+
+const words = { count: (part: string): number => part.match(/\S+/g)?.length ?? 0, additive: true }
+
 test("held: no more text is held than there is room for, but for a sample that alone has more", () =>
   fc.assert(
     fc.asyncProperty(
       fc.array(fc.tuple(fc.integer({ min: 1, max: 8 }), fc.nat({ max: 5 })), { minLength: 1, maxLength: 20 }),
       fc.integer({ min: 1, max: 300 }),
-      async (shapes, held) => {
+      fc.constantFrom("samples", "segmented"),
+      async (shapes, held, input) => {
         const sizes = new Map<string, number>()
         let most = 0
         const samples = shapes.map(([count], i) => steps(String(i), count))
         const layer = summarizerOf(({ question }) =>
           Effect.gen(function* () {
             const id = String(question)
-            sizes.set(id, samples.find(({ question }) => question === id)!.reasoning.length)
+            const sample = samples.find(({ question }) => question === id)!
+            // The newlines between segments are not held where these come without their sample.
+            sizes.set(id, input === "samples" ? sample.reasoning.length : lengthOf(segmented(sample)))
             const sum = [...sizes.values()].reduce((sum, size) => sum + size, 0)
             if (sizes.size > 1) most = Math.max(most, sum)
             yield* yields(shapes[Number(/\d+/.exec(id)![0])]![1])
@@ -377,8 +391,11 @@ test("held: no more text is held than there is room for, but for a sample that a
           })
         )
         const written: Array<string> = []
-        await Stream.fromIterable(samples.map((sample) => Result.succeed(sample))).pipe(
-          Reconstruction.reconstruct({ eta: 4, concurrency: 5, window: 20, held }),
+        const options = { eta: 4, concurrency: 5, window: 20, held }
+        const rows = input === "samples"
+          ? Reconstruction.reconstruct(options)(Stream.fromIterable(samples.map(Result.succeed)))
+          : Reconstruction.reconstructSegmented(options)(Stream.fromIterable(samples.map(segmented)))
+        await rows.pipe(
           Stream.runForEach((row) =>
             Effect.sync(() => {
               const { sample } = successes([row])[0]!
@@ -424,7 +441,28 @@ test("options: a bad one is a RangeError that names it and the value, before any
     ] as const
   ) {
     assert.throws(() => Reconstruction.reconstruct(options), { name: "RangeError", message })
+    assert.throws(() => Reconstruction.reconstructSegmented(options), { name: "RangeError", message })
   }
+})
+
+test("reconstructSegmented: the rows of samples that were segmented elsewhere are those of reconstruct", async () => {
+  const samples = [steps("a", 3), sampleOf("b", "<think>"), steps("c", 1), { ...steps("d", 9), reference: "42" }]
+  const template = (messages: ReadonlyArray<{ readonly content: string }>): string => {
+    if (messages[0]!.content === "What of c?") throw new Error("Not c")
+    return "T:"
+  }
+  const options = { eta: 4, dialect: { ...Dialect.v1, template } }
+  const rows = await Stream.fromIterable(samples.map(segmented)).pipe(
+    Reconstruction.reconstructSegmented(options),
+    Stream.runCollect,
+    runWith(summarizer)
+  )
+  assert.deepEqual(rows, await reconstructed(options, samples))
+  assert.deepEqual(rows.filter(Result.isFailure).map(({ failure }) => failure.reason), [
+    "tag-in-source",
+    "template-refused"
+  ])
+  assert.equal(successes(rows).length, 12)
 })
 
 law(

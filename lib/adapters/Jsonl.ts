@@ -28,14 +28,20 @@ export interface ReadOptions extends Omit<Record.Options, "place">, Storage.Stre
  */
 export const read = (
   path: string,
-  { maxLineBytes = 100_000_000, onRead, ...columns }: ReadOptions = {}
-): Stream.Stream<Result.Result<Sample, Rejection.Rejection>, Storage.StorageError, FileSystem.FileSystem> => {
-  checkLength(maxLineBytes)
-  return Storage.stream(path, { ...onRead && { onRead } }).pipe(
-    Machine.stream(() => makeRecords(maxLineBytes)),
-    Stream.map((line) => readLine(line, maxLineBytes, { ...columns, place: { file: path, line: line.number } })),
+  { onRead, ...options }: ReadOptions = {}
+): Stream.Stream<Result.Result<Sample, Rejection.Rejection>, Storage.StorageError, FileSystem.FileSystem> =>
+  readLines(path, { ...options, ...onRead && { onRead } }).pipe(
+    Stream.map((line) => parse(line, path, options)),
     Stream.flattenIterable
   )
+
+/** Reads the lines of a file, or the elements of its array, as `read` does. */
+export const readLines = (
+  path: string,
+  { maxLineBytes = MOST, onRead }: Pick<ReadOptions, "maxLineBytes" | "onRead"> = {}
+): Stream.Stream<Line, Storage.StorageError, FileSystem.FileSystem> => {
+  checkLength(maxLineBytes)
+  return Machine.stream(() => makeRecords(maxLineBytes))(Storage.stream(path, { ...onRead && { onRead } }))
 }
 
 /** Writes rows and rejections as lines of JSON, and says what was written. */
@@ -59,6 +65,31 @@ export interface Line {
   readonly length: number
   /** Its bytes without line break and byte order mark; left out where they are too many. */
   readonly bytes?: Uint8Array
+}
+
+/** Reads the samples of a line of a file, or says what it lacks; none where it is blank. */
+export const parse = (
+  { number, bytes, length }: Line,
+  path: string,
+  { maxLineBytes = MOST, ...columns }: Omit<ReadOptions, "onRead"> = {}
+): ReadonlyArray<Result.Result<Sample, Rejection.Rejection>> => {
+  const place = { file: path, line: number }
+  const reject = (reason: Rejection.Reason, detail: string) => [Result.fail(Rejection.make(reason, detail, place))]
+  if (bytes === undefined) return reject("line-too-long", `The line has ${length} bytes, more than ${maxLineBytes}`)
+  let text: string
+  try {
+    text = decoder.decode(bytes)
+  } catch {
+    return reject("invalid-utf8", "The line is not UTF-8")
+  }
+  if (/^[ \t\r]*$/.test(text)) return []
+  let record: unknown
+  try {
+    record = JSON.parse(text)
+  } catch (cause) {
+    return reject("invalid-json", `The line is not JSON: ${messageOf(cause)}`)
+  }
+  return Record.read(record, { ...columns, place })
 }
 
 /** A cutter of bytes into lines; where the bytes are cut into chunks changes nothing. */
@@ -222,6 +253,9 @@ const trim = (bytes: Uint8Array, isFirst: boolean): Uint8Array =>
 const withoutMark = (bytes: Uint8Array): Uint8Array =>
   BYTE_ORDER_MARK.every((byte, i) => bytes[i] === byte) ? bytes.subarray(BYTE_ORDER_MARK.length) : bytes
 
+/** The most bytes of a line where nothing else is said. */
+const MOST = 100_000_000
+
 // The longest string of V8 has 2^29 - 24 code units.
 const checkLength = (maxLineBytes: number): void => {
   if (!Number.isInteger(maxLineBytes) || maxLineBytes < 1 || maxLineBytes > 2 ** 29 - 24) {
@@ -230,32 +264,5 @@ const checkLength = (maxLineBytes: number): void => {
 }
 
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true })
-
-/** Reads one line: a sample or a rejection, or nothing where it is blank. */
-const readLine = (
-  { bytes, length }: Line,
-  maxLineBytes: number,
-  options: Record.Options & { readonly place: Rejection.Place }
-): ReadonlyArray<Result.Result<Sample, Rejection.Rejection>> => {
-  const reject = (
-    reason: Rejection.Reason,
-    detail: string
-  ) => [Result.fail(Rejection.make(reason, detail, options.place))]
-  if (bytes === undefined) return reject("line-too-long", `The line has ${length} bytes, more than ${maxLineBytes}`)
-  let text: string
-  try {
-    text = decoder.decode(bytes)
-  } catch {
-    return reject("invalid-utf8", "The line is not UTF-8")
-  }
-  if (/^[ \t\r]*$/.test(text)) return []
-  let record: unknown
-  try {
-    record = JSON.parse(text)
-  } catch (cause) {
-    return reject("invalid-json", `The line is not JSON: ${messageOf(cause)}`)
-  }
-  return Record.read(record, options)
-}
 
 const messageOf = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)

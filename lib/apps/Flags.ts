@@ -19,6 +19,7 @@ import * as GptTokenizer from "../adapters/GptTokenizer.ts"
 import * as HuggingFaceTokenizer from "../adapters/HuggingFaceTokenizer.ts"
 import * as OpenAi from "../adapters/OpenAi.ts"
 import * as Record from "../adapters/Record.ts"
+import * as Segments from "../adapters/Segments.ts"
 import * as Undici from "../adapters/Undici.ts"
 import type * as Price from "../core/Price.ts"
 import type * as Load from "../Load.ts"
@@ -137,19 +138,25 @@ export const reading: { readonly [name in Exclude<keyof Reading, "inputs">]: Fla
 }
 
 /** Reads the samples of the input; `onRead` is told how many bytes of it were read. */
-export const read = (
-  { inputs, inputFormat, reader, generations, question, reasoning, conclusion }: Reading,
-  onRead: (bytes: number) => void
-): ReturnType<typeof Dataset.read> =>
-  Dataset.read(inputs, {
-    generations,
-    onRead,
-    ...Option.isSome(inputFormat) && { format: inputFormat.value },
-    ...Option.isSome(reader) && { reader: reader.value },
-    ...Option.isSome(question) && { question: question.value },
-    ...Option.isSome(reasoning) && { reasoning: reasoning.value },
-    ...Option.isSome(conclusion) && { conclusion: conclusion.value }
-  })
+export const read = (reading: Reading, onRead: (bytes: number) => void): ReturnType<typeof Dataset.read> =>
+  Dataset.read(reading.inputs, { ...readOptionsOf(reading), onRead })
+
+/** Reads the samples of the input and segments them, as `Segments.read` does. */
+export const readSegments = (
+  reading: Reading,
+  options: Pick<Segments.Options, "eta" | "packing" | "tags" | "dialect" | "workers" | "onRead">
+): ReturnType<typeof Segments.read> => Segments.read(reading.inputs, { ...readOptionsOf(reading), ...options })
+
+const readOptionsOf = (
+  { inputFormat, reader, generations, question, reasoning, conclusion }: Reading
+): Dataset.ReadOptions => ({
+  generations,
+  ...Option.isSome(inputFormat) && { format: inputFormat.value },
+  ...Option.isSome(reader) && { reader: reader.value },
+  ...Option.isSome(question) && { question: question.value },
+  ...Option.isSome(reasoning) && { reasoning: reasoning.value },
+  ...Option.isSome(conclusion) && { conclusion: conclusion.value }
+})
 
 /** The files that the input is. */
 export const filesOf = ({ inputs, inputFormat }: Reading): ReturnType<typeof Dataset.files> =>

@@ -190,7 +190,7 @@ export const make = (
 
   const estimate = (
     before: Estimate,
-    { sample, reasonings }: Reconstruction.Segmented,
+    { sample, reasonings }: Reconstruction.Segmented & { readonly sample: Sample },
     count: (text: string) => number
   ): Estimate => {
     const { question, reasoning } = sample
