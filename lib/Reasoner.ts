@@ -102,7 +102,8 @@ export interface Limits {
 /**
  * What is done about an iteration that failed: `continue` has the model go on where it was cut off, once what it wrote is
  * at most η tokens, with what is left of them and at least γ; `summarize` has a summary made of what it reasoned;
- * `sample` asks anew; `keep` leaves things as they were before it, and goes on.
+ * `sample` asks anew; `keep` leaves things as they were before it, and goes on. Behind all but `continue`, the summary and
+ * the conclusion that were shown of it do not count.
  */
 export type Repair = "continue" | "summarize" | "sample" | "keep"
 

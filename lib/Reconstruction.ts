@@ -97,7 +97,10 @@ export interface Row {
   readonly question: ReadonlyArray<Message>
   /** The summary the iteration starts from; null in the first. */
   readonly history: string | null
-  /** The tokens of the prompt, of the target, and of the reasoning in it. */
+  /**
+   * The tokens of the prompt, of the target, and of the reasoning in it, which is a segment without the newlines at its
+   * ends: very rarely, that has a token more than the segment, and than η.
+   */
   readonly tokens: { readonly prompt: number; readonly target: number; readonly reasoning: number }
   readonly dialect: string
   readonly eta: number

@@ -17,6 +17,7 @@ import * as Rejection from "../lib/core/Rejection.ts"
 import * as Segmenter from "../lib/core/Segmenter.ts"
 import * as State from "../lib/State.ts"
 import { inputs, readers } from "./support/adversarial.ts"
+import { record } from "./support/figures.ts"
 
 /** In UTF-16 code units. What is counted is the same in every runtime, so that one of them counts it at length. */
 const LENGTH = process.versions["bun"] ?? process.versions["deno"] ? 20_000 : 100_000
@@ -110,6 +111,7 @@ for (const [name, read] of Object.entries(readers)) {
       const more = (twice.counted - once.counted) / LENGTH
       assert.ok(more < 4.1, `${JSON.stringify(input)}: ${more} code units are counted for each one more`)
     }
+    record("hostile texts", { readers: 1, "readings of twice the text": Object.keys(inputs).length })
   })
 }
 

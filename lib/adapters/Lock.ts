@@ -12,7 +12,7 @@ import type * as PlatformError from "effect/PlatformError"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { hostname } from "node:os"
-import { resolve } from "node:path"
+import { basename, dirname, join, resolve } from "node:path"
 import process from "node:process"
 
 interface Fields {
@@ -29,15 +29,16 @@ export class Taken extends Base {}
 /**
  * Takes the lock of a file, `<file>.lock`, for as long as the scope is open; one whose process is gone is taken over.
  *
- * A process of another host may be running for all that is known, and keeps its lock.
+ * A process of another host may be running for all that is known, and keeps its lock. One in another container that has
+ * the name of this host is taken for one that is gone.
  */
 export const take = (
   file: string
 ): Effect.Effect<void, Taken | PlatformError.PlatformError, FileSystem.FileSystem | Scope.Scope> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
-    const path = pathOf(file)
-    const own = pathOf(`${file}.${process.pid}-${++taken}`)
+    const path = yield* pathOf(file)
+    const own = path.replace(/lock$/, `${process.pid}-${++taken}.lock`)
     const text = JSON.stringify({ process: process.pid, host: hostname() })
     const remove = (name: string) => Effect.ignore(files.remove(name, { force: true }))
     // A file that is written first and linked then is never seen empty; where there are no links, it may be for a moment.
@@ -76,7 +77,8 @@ export const take = (
 
 /** Tells whether the lock of a file is held; one that cannot be read is. */
 export const isTaken = (file: string): Effect.Effect<boolean, never, FileSystem.FileSystem> =>
-  holderOf(pathOf(file), pathOf(file)).pipe(
+  pathOf(file).pipe(
+    Effect.flatMap((path) => holderOf(path, path)),
     Effect.map((holder) => holder !== undefined),
     Effect.orElseSucceed(() => true)
   )
@@ -87,7 +89,22 @@ let taken = 0
 /** The locks that this process holds. */
 const held = new Set<string>()
 
-const pathOf = (file: string): string => resolve(`${file}.lock`)
+/** Where the lock of a file is: one place, whatever links lead to the file. */
+const pathOf = (file: string): Effect.Effect<string, PlatformError.PlatformError, FileSystem.FileSystem> =>
+  Effect.gen(function* () {
+    const files = yield* FileSystem.FileSystem
+    const whole = resolve(file)
+    const real = files.realPath(whole).pipe(
+      // A file that is not there yet is in a folder that may be linked to; where that is not there, nothing is.
+      Effect.catch((cause) =>
+        cause.reason._tag === "NotFound"
+          ? Effect.map(files.realPath(dirname(whole)), (folder) => join(folder, basename(whole)))
+          : Effect.fail(cause)
+      ),
+      Effect.catch((cause) => cause.reason._tag === "NotFound" ? Effect.succeed(whole) : Effect.fail(cause))
+    )
+    return `${yield* real}.lock`
+  })
 
 interface Holder {
   readonly process: number

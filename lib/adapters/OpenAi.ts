@@ -85,6 +85,11 @@ export interface Options {
    * 10 Mi by default.
    */
   readonly maxEventSize?: number
+  /**
+   * The most text and reasoning of an answer, in UTF-16 code units; 16 Mi by default. What is behind it is not read, and
+   * the answer finishes with `length`: a server need not heed `maxTokens`, and a model may repeat itself for ever.
+   */
+  readonly maxAnswerSize?: number
   /** What sends requests; the global `fetch` by default, looked up at each request. */
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>
 }
@@ -94,9 +99,11 @@ export const layer = (options: Options): Layer.Layer<TextModel> => Layer.succeed
 
 /** Makes a model. Throws a RangeError for a bad option. */
 export const make = (options: Options): TextModel => {
-  const { model, api = "chat", prefill, finish = "required", retries = 5, maxEventSize = 10 * 2 ** 20 } = options
+  const { model, api = "chat", prefill, finish = "required", retries = 5 } = options
+  const { maxEventSize = 10 * 2 ** 20, maxAnswerSize = 16 * 2 ** 20 } = options
   Retry.requireInteger("retries", retries, 0)
   Retry.requireInteger("maxEventSize", maxEventSize, 1)
+  Retry.requireInteger("maxAnswerSize", maxAnswerSize, 1)
   const maxRetryAfter = Retry.parseMaxRetryAfter(options.maxRetryAfter)
   const idleBytes = Retry.parseDuration("idleBytes", options.idleBytes ?? "10 minutes")
   const idleTokens = Retry.parseDuration("idleTokens", options.idleTokens ?? "30 minutes")
@@ -107,7 +114,8 @@ export const make = (options: Options): TextModel => {
 
   // No error carries a cause: what lies behind may hold the request's headers. Its message says what is known.
   const fail: Fail = (reason, state, more = {}) => {
-    const known = redact(state).slice(0, MAX_STATE_SIZE)
+    // Cut before, because a server may send megabytes, and behind, because a secret must not be cut.
+    const known = redact(state.slice(0, 4 * MAX_STATE_SIZE)).slice(0, MAX_STATE_SIZE)
     const message = `Cannot complete a request to ${model} at ${base.address}: ${known}`
     return new ModelError({ reason, message, ...more })
   }
@@ -133,7 +141,7 @@ export const make = (options: Options): TextModel => {
       // A web page is no model's answer, and asking again would not make it one.
       const type = response.headers.get("content-type") ?? ""
       if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
-      return yield* readParts(response, reader, silence, fail)
+      return yield* readParts(response, reader, silence, maxAnswerSize, fail)
     }))
 
   return {
@@ -322,7 +330,9 @@ const hide = (text: string, secret: string): string => {
 /** The fewest characters that a text does not have of a secret by chance. */
 const TELLING = 8
 
-const escapedPattern = (text: string): RegExp => new RegExp(text.replace(/[^\w\s]/g, "\\\\*\\$&"), "g")
+/** Matches a text, escaped or not. A run of backslashes is entered at its beginning alone, or many would be quadratic. */
+const escapedPattern = (text: string): RegExp =>
+  new RegExp((/^[^\w\s]/.test(text) ? "(?<!\\\\)" : "") + text.replace(/[^\w\s]/g, "\\\\*\\$&"), "g")
 
 const renderBody = (request: Request, options: Options): Record<string, unknown> => {
   const { model, api = "chat", maxTokensField = "max_tokens", body = {} } = options
@@ -430,7 +440,7 @@ const readRetryAfter = (headers: Headers, now: number): number | undefined => {
   const waits = [
     parseFloat(headers.get("retry-after-ms") ?? ""),
     /^[\d.]+$/.test(after) ? parseFloat(after) * 1000 : Date.parse(after) - now
-  ].filter((wait) => wait >= 0)
+  ].filter((wait) => wait >= 0 && wait < Infinity)
   return waits.length === 0 ? undefined : Math.max(...waits)
 }
 
@@ -497,21 +507,28 @@ const readParts = (
   { body }: Response,
   reader: Reader,
   { wait, expectText, textCame }: Silence,
+  maxAnswerSize: number,
   fail: Fail
 ): Effect.Effect<Stream.Stream<Part, ModelError>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const bytes = (body ?? new Blob().stream()).getReader()
     yield* Effect.addFinalizer(() => Effect.promise(() => bytes.cancel().catch(() => {})))
     let over: Pull.Pull<never, ModelError> | undefined
+    let size = 0
 
     const give = (found: ReadonlyArray<Part | ModelError>): Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> => {
       const parts: Array<Part> = []
       for (const one of found) {
-        if (one._tag !== "ModelError") parts.push(one)
-        else {
+        if (one._tag === "ModelError") {
           over = Effect.fail(one)
           break
         }
+        parts.push(one)
+        if (one._tag === "Finish" || (size += one.text.length) <= maxAnswerSize) continue
+        const { message } = fail("failed", `the answer is larger than ${maxAnswerSize} characters`)
+        parts.push({ _tag: "Finish", reason: "length", error: message })
+        over = Cause.done()
+        break
       }
       if (!Arr.isReadonlyArrayNonEmpty(parts)) return over ?? step
       textCame()
@@ -593,7 +610,7 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
 
   const readEvent = ({ name, data }: ServerSentEvents.ServerEvent): Array<Part | ModelError> => {
     const text = name === "message" ? frame.find(data) : undefined
-    if (text !== undefined) return text === "" ? [] : [{ _tag: framed, text }]
+    if (text !== undefined) return [{ _tag: framed, text }]
     if (data.trim() === "[DONE]") {
       isDone = true
       return []
@@ -621,8 +638,7 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
     isBegun ||= parts.length > 0
     const [first] = parts
     if (name === "message" && parts.length === 1 && first !== undefined && first._tag !== "Finish") {
-      framed = first._tag
-      frame.learn(data, textAlone)
+      if (frame.learn(data, textAlone)) framed = first._tag
     }
     return parts
   }
@@ -713,18 +729,18 @@ const flatten = (value: unknown): string => {
 
 /** Reads the server's figures; llama.cpp's `timings` count the cached tokens apart. */
 const readUsage = (usage: unknown, timings: unknown): Usage | undefined => {
-  const cachedTokens = firstNumber(
+  const cachedTokens = firstCount(
     at(usage, "prompt_tokens_details", "cached_tokens"),
     at(usage, "prompt_cache_hit_tokens"),
     at(usage, "cached_tokens"),
     at(timings, "cache_n")
   )
-  const promptTokens = numberOf(at(timings, "prompt_n"))
-  const inputTokens = numberOf(at(usage, "prompt_tokens")) ??
+  const promptTokens = firstCount(at(timings, "prompt_n"))
+  const inputTokens = firstCount(at(usage, "prompt_tokens")) ??
     (promptTokens === undefined ? undefined : promptTokens + (cachedTokens ?? 0))
-  const outputTokens = firstNumber(at(usage, "completion_tokens"), at(timings, "predicted_n"))
+  const outputTokens = firstCount(at(usage, "completion_tokens"), at(timings, "predicted_n"))
   if (inputTokens === undefined || outputTokens === undefined) return undefined
-  const reasoningTokens = firstNumber(
+  const reasoningTokens = firstCount(
     at(usage, "completion_tokens_details", "reasoning_tokens"),
     at(usage, "reasoning_tokens")
   )
@@ -771,5 +787,6 @@ const textOf = (value: unknown): string => typeof value === "string" ? value : "
 const numberOf = (value: unknown): number | undefined =>
   typeof value === "number" && Number.isFinite(value) ? value : undefined
 
-const firstNumber = (...values: ReadonlyArray<unknown>): number | undefined =>
-  values.map(numberOf).find((value) => value !== undefined)
+/** The first of some values that may count something: what is negative, broken or beyond all counting is no figure. */
+const firstCount = (...values: ReadonlyArray<unknown>): number | undefined =>
+  values.map(numberOf).find((value) => Number.isSafeInteger(value) && value! >= 0)

@@ -4,6 +4,7 @@
  * @module
  */
 import type { Manifest } from "./Manifest.ts"
+import * as Text from "./Text.ts"
 
 /**
  * Renders the card of a dataset, from the manifest of the run that made it and the columns of its rows: the front matter
@@ -45,12 +46,12 @@ inftythink ${inftythink}.
 
 ## Counts
 
-${table(["what", "number"], Object.entries(counts).map(([name, count]) => [name, number(count)]))}
+${table(["what", "number"], Object.entries(counts).map(([name, count]) => [name, Text.number(count)]))}
 ${
     Object.keys(rejected).length === 0 ? "" : `
 Samples that were rejected, for each reason:
 
-${table(["reason", "samples"], Object.entries(rejected).map(([reason, count]) => [reason, number(count)]))}
+${table(["reason", "samples"], Object.entries(rejected).map(([reason, count]) => [reason, Text.number(count)]))}
 `
   }
 ## Columns
@@ -68,7 +69,7 @@ ${
       ["file", "bytes", "SHA-256"],
       inputs.map(({ name, bytes, sha256 }) => [
         `\`${name}\``,
-        bytes === null ? "unknown" : number(bytes),
+        bytes === null ? "unknown" : Text.number(bytes),
         sha256 === null ? "unknown" : `\`${sha256}\``
       ])
     )
@@ -100,5 +101,3 @@ const table = (heads: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<s
   [heads, heads.map(() => "---"), ...rows]
     .map((row) => `| ${row.map((cell) => cell.replaceAll("|", "\\|").replaceAll("\n", " ")).join(" | ")} |`)
     .join("\n")
-
-const number = (value: number): string => value.toLocaleString("en-US")

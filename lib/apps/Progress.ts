@@ -12,6 +12,7 @@ import process from "node:process"
 import type { Spent } from "../Budget.ts"
 import type { ServerStatus } from "../Load.ts"
 import * as Price from "../core/Price.ts"
+import * as Text from "./Text.ts"
 
 /** How far a command is; what is left out is not known, or not what the command does. */
 export interface Snapshot {
@@ -78,14 +79,14 @@ export const render = (snapshot: Snapshot, columns: number = Infinity): string =
   const parts: ReadonlyArray<Part> = [
     part(1, isLive && share !== undefined && bar(share, BAR)),
     part(2, share !== undefined && `${Math.floor(100 * share)}%`),
-    part(0, `${number(samples)} samples`),
-    part(7, rows !== undefined && `${number(rows)} instances`),
-    part(4, total > 0 && `${number(total)} rejected`),
-    part(10, total > 0 && [...rejected].map(([reason, count]) => `${reason} ${number(count)}`).join(", ")),
+    part(0, `${Text.number(samples)} samples`),
+    part(7, rows !== undefined && `${Text.number(rows)} instances`),
+    part(4, total > 0 && `${Text.number(total)} rejected`),
+    part(10, total > 0 && [...rejected].map(([reason, count]) => `${reason} ${Text.number(count)}`).join(", ")),
     part(8, rate !== undefined && (rate >= 1 ? `${brief(rate)} samples/s` : `${brief(rate * 3600)} samples/h`)),
     part(9, tokenRate !== undefined && `${brief(tokenRate)} tokens/s`),
     part(4, pause > 0 && `servers left alone for ${duration(pause)}`),
-    part(9, failures > 0 && `${number(failures)} tries failed`),
+    part(9, failures > 0 && `${Text.number(failures)} tries failed`),
     part(5, spent !== undefined && costOf(spent)),
     part(6, projectedCost !== undefined && `about ${Price.render(projectedCost)} in all`),
     part(3, left !== undefined && `${duration(left)} left`)
@@ -204,8 +205,6 @@ const costOf = ({ cost, estimated }: Spent): string =>
   cost === undefined ? "price unknown" : `${estimated ? "about " : ""}${Price.render(cost)}`
 
 const sum = (counts: ReadonlyMap<string, number>): number => [...counts.values()].reduce((all, count) => all + count, 0)
-
-const number = (value: number): string => value.toLocaleString("en-US")
 
 /** A number with the digits that matter while it changes. */
 const brief = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: value < 10 ? 1 : 0 })

@@ -6,6 +6,7 @@
 import * as Result from "effect/Result"
 import type * as Rejection from "../core/Rejection.ts"
 import type { Row } from "../Reconstruction.ts"
+import * as Text from "./Text.ts"
 
 /** The counts so far. */
 export interface Tally {
@@ -96,7 +97,9 @@ export const counts = (tally: Tally): Readonly<Record<string, number>> => ({
 
 /** Renders the counts in one line. */
 export const line = (tally: Tally): string =>
-  `${number(tally.samples)} samples, ${number(tally.rows)} instances, ${number(rejected(tally))} rejected`
+  `${Text.number(tally.samples)} samples, ${Text.number(tally.rows)} instances, ${
+    Text.number(rejected(tally))
+  } rejected`
 
 /** Renders the counts as a table, under rows that say how they came about, and above what else is to be said. */
 export const table = (
@@ -106,16 +109,19 @@ export const table = (
 ): string => {
   const entries: Array<readonly [string, string]> = [
     ...setting,
-    ["samples in", number(tally.samples)],
-    ["samples reconstructed", `${number(tally.trajectories)}, ${number(tally.iterated)} of them in several iterations`],
-    ["segments = instances out", number(tally.rows)],
-    ...tally.written === tally.rows ? [] : [["rows written", number(tally.written)] as const],
-    ...[...tally.unwritten].map(([reason, count]) => [`  not for ${reason}`, number(count)] as const),
-    ["tokens, prompts + targets", `${number(tally.promptTokens)} + ${number(tally.targetTokens)}`],
-    ["largest segment", `${number(tally.largest)} tokens`],
-    ...tally.replaced > 0 ? [["tags made harmless", number(tally.replaced)] as const] : [],
-    ["samples rejected", number(rejected(tally))],
-    ...[...tally.rejected].map(([reason, count]) => [`  ${reason}`, number(count)] as const),
+    ["samples in", Text.number(tally.samples)],
+    [
+      "samples reconstructed",
+      `${Text.number(tally.trajectories)}, ${Text.number(tally.iterated)} of them in several iterations`
+    ],
+    ["segments = instances out", Text.number(tally.rows)],
+    ...tally.written === tally.rows ? [] : [["rows written", Text.number(tally.written)] as const],
+    ...[...tally.unwritten].map(([reason, count]) => [`  not for ${reason}`, Text.number(count)] as const),
+    ["tokens, prompts + targets", `${Text.number(tally.promptTokens)} + ${Text.number(tally.targetTokens)}`],
+    ["largest segment", `${Text.number(tally.largest)} tokens`],
+    ...tally.replaced > 0 ? [["tags made harmless", Text.number(tally.replaced)] as const] : [],
+    ["samples rejected", Text.number(rejected(tally))],
+    ...[...tally.rejected].map(([reason, count]) => [`  ${reason}`, Text.number(count)] as const),
     ...more
   ]
   const width = Math.max(...entries.map(([name]) => name.length))
@@ -129,10 +135,8 @@ export const show = ({ sample, index, count, prompt, target, tokens }: Row): str
     prompt,
     `──── and learns to write ${tokens.target} ────`,
     target
-  ].join("\n")
+  ].map(Text.printable).join("\n")
 
 const count = (counts: Map<Rejection.Reason, number>, reason: Rejection.Reason): void => {
   counts.set(reason, (counts.get(reason) ?? 0) + 1)
 }
-
-const number = (value: number): string => value.toLocaleString("en-US")

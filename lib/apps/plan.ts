@@ -24,6 +24,7 @@ import * as Reconstruction from "../Reconstruction.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
 import * as Progress from "./Progress.ts"
+import * as Text from "./Text.ts"
 
 /** A number above 0 that may be left out. */
 const positive = (name: string, description: string): Flag.Flag<Option.Option<number>> =>
@@ -278,32 +279,32 @@ export const render = (plan: Plan, assumed: Assumed, tokenizer: string): string 
   const { samples, rejected, gamma, summaryLength, estimates } = plan
   const out = [...rejected.values()].reduce((sum, count) => sum + count, 0)
   const head: ReadonlyArray<Line> = [
-    ["samples in", number(samples)],
-    ["samples rejected", number(out)],
-    ...[...rejected].map(([reason, count]): Line => [`  ${reason}`, number(count)]),
+    ["samples in", Text.number(samples)],
+    ["samples rejected", Text.number(out)],
+    ...[...rejected].map(([reason, count]): Line => [`  ${reason}`, Text.number(count)]),
     ["tokenizer", tokenizer],
-    ["gamma", number(gamma)]
+    ["gamma", Text.number(gamma)]
   ]
   const each = (name: string, cell: (estimate: Estimate) => string): Line => [name, ...estimates.map(cell)]
   const body: ReadonlyArray<Line> = [
-    each("eta", ({ eta }) => number(eta)),
-    each("segments = instances", ({ segments }) => number(segments)),
-    each("requests for summaries", ({ requests }) => number(requests)),
-    each("tokens read, recurrent", ({ inputTokens }) => number(inputTokens.recurrent)),
-    each("tokens read, cumulative", ({ inputTokens }) => number(inputTokens.cumulative)),
-    each("tokens written", ({ outputTokens }) => number(outputTokens)),
+    each("eta", ({ eta }) => Text.number(eta)),
+    each("segments = instances", ({ segments }) => Text.number(segments)),
+    each("requests for summaries", ({ requests }) => Text.number(requests)),
+    each("tokens read, recurrent", ({ inputTokens }) => Text.number(inputTokens.recurrent)),
+    each("tokens read, cumulative", ({ inputTokens }) => Text.number(inputTokens.cumulative)),
+    each("tokens written", ({ outputTokens }) => Text.number(outputTokens)),
     each("price, recurrent", (estimate) => Price.render(priceOf(estimate, "recurrent", assumed))),
     each("price, cumulative", (estimate) => Price.render(priceOf(estimate, "cumulative", assumed))),
     each("time", (estimate) => {
       const hours = hoursOf(estimate, assumed)
       return hours === undefined ? "unknown" : Progress.duration(hours * 3_600_000)
     }),
-    each("tokens of prompts", ({ iterations }) => number(iterations.inputTokens)),
-    each("tokens to train on", ({ iterations }) => number(iterations.outputTokens)),
+    each("tokens of prompts", ({ iterations }) => Text.number(iterations.inputTokens)),
+    each("tokens to train on", ({ iterations }) => Text.number(iterations.outputTokens)),
     each("context area", ({ iterations }) => iterations.area.toExponential(2)),
     each("  in one go", ({ vanilla }) => vanilla.area.toExponential(2)),
-    each("peak context", ({ iterations }) => number(iterations.peak)),
-    each("  in one go", ({ vanilla }) => number(vanilla.peak))
+    each("peak context", ({ iterations }) => Text.number(iterations.peak)),
+    each("  in one go", ({ vanilla }) => Text.number(vanilla.peak))
   ]
   return [
     align(head),
@@ -311,7 +312,7 @@ export const render = (plan: Plan, assumed: Assumed, tokenizer: string): string 
     align(body),
     "",
     `Each summary is taken to have ${
-      number(summaryLength)
+      Text.number(summaryLength)
     } tokens and to pass its check at once; --summary-length takes ` +
     "another length.",
     "Tokens read are those of the messages: what the server's template puts around them comes on top."
@@ -357,5 +358,3 @@ const align = (lines: ReadonlyArray<Line>): string => {
     line.map((cell, i) => i === 0 ? cell.padEnd(widths[i]!) : `  ${cell.padStart(widths[i]!)}`).join("")
   ).join("\n")
 }
-
-const number = (value: number): string => value.toLocaleString("en-US")

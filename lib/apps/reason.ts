@@ -25,6 +25,7 @@ import { TextModel } from "../TextModel.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
 import * as Footer from "./Footer.ts"
+import * as Text from "./Text.ts"
 
 /** The command. It exits with 0 where the model concluded, with 2 where it did not, and with 1 where something failed. */
 export const reason: Command.Command<
@@ -276,7 +277,7 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
   const { stdout, stderr } = process
   const isLive = stdout.isTTY === true
   const began = Date.now() - first.elapsed
-  const dim = (text: string): string => stderr.isTTY === true ? `\x1b[2m${text}\x1b[22m` : text
+  const dim = (text: string): string => stderr.isTTY === true ? `\x1b[2m${Text.printable(text)}\x1b[22m` : text
   let section = ""
   let state = first
   let index = first.index
@@ -310,7 +311,7 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
         if (section !== name) label(name)
         written += tokensOf(event.text)
         if (event.section !== "conclusion") stderr.write(dim(event.text))
-        else if (isLive) stdout.write(event.text)
+        else if (isLive) stdout.write(Text.printable(event.text))
         return
       }
       case "Cut":
@@ -327,7 +328,10 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
         const conclusion = "conclusion" in outcome ? outcome.conclusion : null
         // A forced conclusion came as it was written, too.
         const isForced = outcome._tag === "Exhausted" && section.startsWith("asked to conclude")
-        if (conclusion !== null) stdout.write(isShown || isLive && isForced ? "\n" : `${conclusion.trim()}\n`)
+        if (conclusion !== null) {
+          const text = isShown || isLive && isForced ? "" : conclusion.trim()
+          stdout.write(`${isLive ? Text.printable(text) : text}\n`)
+        }
         close()
         stderr.write(dim(`${table(state, maxIterations)}\n`))
       }
@@ -337,8 +341,8 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
   const line = (): string =>
     [
       `iteration ${index}`,
-      `${number(promptTokens + written)} of ${number(promptTokens + eta)} tokens in context`,
-      `${number(state.meter.inputTokens + state.meter.outputTokens + promptTokens + written)} in all`,
+      `${Text.number(promptTokens + written)} of ${Text.number(promptTokens + eta)} tokens in context`,
+      `${Text.number(state.meter.inputTokens + state.meter.outputTokens + promptTokens + written)} in all`,
       `${Math.round((Date.now() - began) / 1000)} s`
     ].join(" · ")
 
@@ -349,11 +353,11 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
 const table = ({ meter, vanilla, index, elapsed }: State.State, maxIterations: number): string => {
   const rows: ReadonlyArray<readonly [string, string, string]> = [
     ["", index === 1 ? "1 iteration" : `${index} iterations`, "in one go, about"],
-    ["tokens read", number(meter.inputTokens), number(vanilla.inputTokens)],
-    ["tokens written", number(meter.outputTokens), number(vanilla.outputTokens)],
-    ["peak context", number(meter.peak), number(vanilla.peak)],
-    ["context area", number(meter.area), number(vanilla.area)],
-    ["seconds", number(elapsed / 1000), ""],
+    ["tokens read", Text.number(meter.inputTokens), Text.number(vanilla.inputTokens)],
+    ["tokens written", Text.number(meter.outputTokens), Text.number(vanilla.outputTokens)],
+    ["peak context", Text.number(meter.peak), Text.number(vanilla.peak)],
+    ["context area", Text.number(meter.area), Text.number(vanilla.area)],
+    ["seconds", Text.number(elapsed / 1000), ""],
     ["efficiency", Meter.efficiency(1, Math.max(1, index), maxIterations).toFixed(2), ""]
   ]
   return rows.map((row) => row.map((cell, i) => i === 0 ? cell.padEnd(16) : cell.padStart(20)).join("").trimEnd()).join(
@@ -363,8 +367,6 @@ const table = ({ meter, vanilla, index, elapsed }: State.State, maxIterations: n
 
 /** About how many tokens a text has: what is shown while a model writes, before the server says. */
 const tokensOf = (text: string): number => Math.round(text.length / 4)
-
-const number = (value: number): string => Math.round(value).toLocaleString("en-US")
 
 const messageOf = (outcome: State.Outcome): string => {
   switch (outcome._tag) {

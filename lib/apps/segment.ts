@@ -8,10 +8,12 @@ import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
+import process from "node:process"
 import * as Boundary from "../core/Boundary.ts"
 import * as Segmenter from "../core/Segmenter.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
+import * as Text from "./Text.ts"
 
 /** The command. */
 export const segment: Command.Command<
@@ -47,7 +49,8 @@ export const segment: Command.Command<
     for (const [i, { text, tokens, rank }] of segments.entries()) {
       const end = i === segments.length - 1 ? "ends with the text" : `cut at a ${nameOf(rank)}`
       yield* Console.log(`──── segment ${i + 1} of ${segments.length} · ${tokens} tokens (${name}) · ${end} ────`)
-      yield* Console.log(text.trimEnd())
+      const shown = text.trimEnd()
+      yield* Console.log(process.stdout.isTTY ? Text.printable(shown) : shown)
     }
   })
 ).pipe(Command.withDescription("Show how a text is cut into segments"))

@@ -244,8 +244,11 @@ const CONTINUATION =
 /** What a paragraph ends with that the next one continues. */
 const EXPECTS_MORE = ":,：，"
 
-/** In o200k, punctuation takes the newlines and slashes behind it into one piece: a cut among them does not add up. */
-const SWALLOWS_SLASHES = /[^\s\p{L}\p{N}][\r\n]+$/u
+/**
+ * In o200k, punctuation takes the newlines and slashes behind it into one piece: a cut among them does not add up. The
+ * byte order mark is punctuation there.
+ */
+const SWALLOWS_SLASHES = /(?:[^\s\p{L}\p{N}]|\ufeff)[\r\n]+$/u
 
 const STOP = /[.!?…]+|[。！？｡．]+|`+|\$\$|\$|\\\(|\\\[/g
 const CJK_STOP = /[。！？｡．]/

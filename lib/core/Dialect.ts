@@ -257,7 +257,7 @@ const harmless = (tag: string): string =>
   tag.includes("<") ? tag.replace("<", "‹") : BRACKETED.test(tag) ? tag.replace("[", "⁅") : tag
 
 /** Special tokens in square brackets, as Mistral, GLM and EXAONE have them. */
-const SQUARE = "\\[/?(?:INST|SYSTEM_PROMPT|THINK|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|gMASK)\\]" +
+const SQUARE = "\\[/?(?:INST|SYSTEM_PROMPT|THINK|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|TOOL_CONTENT|gMASK|sMASK)\\]" +
   "|\\[\\|(?:system|user|assistant|tool|endofturn)\\|\\]"
 
 const BRACKETED = new RegExp(`^(?:${SQUARE})$`)
@@ -271,6 +271,9 @@ const SPECIAL = [
   "</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of_turn|sop|eop)>|<</?SYS>>",
   "<\\|(?:turn|channel|tool|tool_call|tool_response)>|<(?:turn|channel|tool|tool_call|tool_response)\\|>",
   "<seed:[a-z_]{1,32}>",
+  // Cohere, T5 and NeMo, pictures of Gemma, Idefics, code models.
+  "<(?:BOS|EOS)_TOKEN>|<extra_id_\\d{1,3}>|<SPECIAL_\\d{1,4}>",
+  "<(?:start|end)_of_(?:image|utterance)>|<fim_(?:prefix|middle|suffix|pad)>",
   SQUARE
 ].join("|")
 

@@ -15,13 +15,13 @@
 
 /** The frame of the JSON texts that come one after the other. */
 export interface Frame {
-  /** The string of a text that is in the frame; undefined where it is not, or has to be parsed. */
+  /** The string of a text that is in the frame; undefined where it is not, is empty, or has to be parsed. */
   readonly find: (text: string) => string | undefined
   /**
-   * Takes the frame from a text in which `read` finds a string: what it finds must depend on the text's JSON alone, and
-   * on no other text.
+   * Takes the frame from a text in which `read` finds a string, and says whether it is another one now: what `read` finds
+   * must depend on the text's JSON alone, and on no other text.
    */
-  readonly learn: (text: string, read: (text: string) => string | undefined) => void
+  readonly learn: (text: string, read: (text: string) => string | undefined) => boolean
 }
 
 /** Makes a frame, which is learned from one text after the other until one is like the one before. */
@@ -39,29 +39,36 @@ export const make = (): Frame => {
         return undefined
       }
       const found = text.slice(head.length, end)
-      if (!isPlain(found)) return undefined
+      // Where a server leaves a field empty, it may say the same in another.
+      if (found === "" || !isPlain(found)) return undefined
       misses = 0
       return found
     },
     learn: (text, read) => {
-      if (head !== "" || misses >= MAX_MISSES) return
+      if (head !== "" || misses >= MAX_MISSES) return false
       const value = read(text)
-      if (value === undefined || value === "" || !isPlain(value)) return
-      for (let at = text.indexOf(`"${value}"`); at >= 0; at = text.indexOf(`"${value}"`, at + 1)) {
+      if (value === undefined || value === "" || value === PROBE || !isPlain(value)) return false
+      let at = text.indexOf(`"${value}"`)
+      for (let places = 0; at >= 0 && places < MAX_PLACES; places++, at = text.indexOf(`"${value}"`, at + 1)) {
         const before = text.slice(0, at + 1)
         const behind = text.slice(at + 1 + value.length)
         // The same word may be a key, or another string.
         if (read(before + PROBE + behind) !== PROBE) continue
         head = before
         tail = behind
-        return
+        return true
       }
+      misses++
+      return false
     }
   }
 }
 
 /** How often in a row a frame is learned that the next text does not have: then the texts are of another kind. */
 const MAX_MISSES = 8
+
+/** In how many places of a text its string is looked for: each is parsed. */
+const MAX_PLACES = 4
 
 /** A string that is no JSON without its quotes. */
 const PROBE = "probe of inftythink"

@@ -6,7 +6,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import fc from "fast-check"
 import assert from "node:assert/strict"
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs"
 import { hostname, tmpdir } from "node:os"
 import { join } from "node:path"
 import process from "node:process"
@@ -278,6 +278,15 @@ test("two runs cannot have a journal open at once, and the second says who has i
   assert.ok(second.message.includes(String(process.pid)) && second.message.includes(`${file}.lock`), second.message)
   assert.equal(existsSync(`${file}.lock`), false)
   await using(file, () => Effect.void)
+})
+
+test("two runs cannot have a journal open by two names", async () => {
+  const file = makeFile()
+  const link = makeFile()
+  writeFileSync(file, "")
+  symlinkSync(file, link)
+  assert.equal((await using(file, () => Effect.promise(() => failureOf(link)))).reason, "locked")
+  assert.equal((await using(link, () => Effect.promise(() => failureOf(file)))).reason, "locked")
 })
 
 const stale: ReadonlyArray<readonly [name: string, text: string, taken: boolean]> = [

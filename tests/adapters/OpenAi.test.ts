@@ -512,6 +512,48 @@ test("an answer whose JSON is nested as deep as may be, or has as many parts, is
   assert.deepEqual(many, { deltas: [["Text", "a".repeat(300_000)]], finish: stop })
 })
 
+test("a field that is empty, and one that is not like those before, change the kind of their own event alone", async () => {
+  const beside = (content: string, reasoning: string) => delta({ content, reasoning_content: reasoning })
+  const answers: ReadonlyArray<readonly [ReadonlyArray<unknown>, Given["deltas"]]> = [
+    [[delta({ content: "A" }), beside("", "t"), delta({ content: "B" })], [["Text", "A"], ["Reasoning", "t"], [
+      "Text",
+      "B"
+    ]]],
+    [
+      ["a", "b"].map((reasoning) => delta({ reasoning_content: reasoning })).concat(
+        beside("Hi", ""),
+        delta({ reasoning_content: "c" })
+      ),
+      [["Reasoning", "ab"], ["Text", "Hi"], ["Reasoning", "c"]]
+    ],
+    [
+      ["a", ""].map((first) => delta({ reasoning_content: first, reasoning: "b" })),
+      [["Reasoning", "ab"]]
+    ]
+  ]
+  for (const [sent, deltas] of answers) {
+    const given = await run(answer(events(...sent, delta({}, "stop"))))
+    assert.deepEqual(given, { deltas, finish: stop })
+  }
+})
+
+test("an answer larger than the bound finishes as one that was cut, and no more of it is read", async () => {
+  const fake = makeFetch(() => streamed(Array(1000).fill(events(delta({ content: "again " })))))
+  const { deltas, finish } = await run(fake, { maxAnswerSize: 60 })
+  assert.deepEqual(deltas, [["Text", "again ".repeat(11)]])
+  assert.equal(finish?.reason, "length")
+  assert.match(finish.error ?? "", /: the answer is larger than 60 characters$/)
+})
+
+test("figures that count nothing are no figures", async () => {
+  for (const bad of [-1, 12.5, 1e300, "3"]) {
+    for (const usage of [{ prompt_tokens: bad, completion_tokens: 1 }, { prompt_tokens: 1, completion_tokens: bad }]) {
+      const { finish } = await run(answer(events(Object.assign({ usage }, delta({ content: "4" }, "stop")))))
+      assert.deepEqual(finish, stop)
+    }
+  }
+})
+
 test("a web page is not found to be a model", async () => {
   const fake = makeFetch(() => new Response("<html>", { headers: { "content-type": "text/html" } }))
   const { error } = await run(fake)
