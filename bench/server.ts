@@ -6,8 +6,9 @@
  * npm run bench -- server 2000 3
  * ```
  *
- * On Node 24.21, 2 busy cores: 1.5 to 1.7 × as fast as openai 7.55.0 at one event a read, 2 to 2.4 × at 1460 bytes, and 2
- * to 2.8 × at 16 KiB, of which half is `JSON.parse`; an event of 8 MB takes as long for each MB as one of 1 MB.
+ * On Node 24.21, 2 cores: 1.6 to 2 × as fast as openai 7.55.0 at one event a read, where reading takes most of it, 3.3 to
+ * 3.7 × at 1460 bytes and at 16 KiB, and 2.3 to 2.7 × on recorded answers, which are short; an event of 8 MB takes as long
+ * for each MB as one of 1 MB.
  *
  * It reads answers that it writes itself and, where `INFTYTHINK_STREAMS` names their folder, recorded ones, as often as
  * it takes to have as many events. Times are microseconds for each event: a read of the network has one event, 1460

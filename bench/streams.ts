@@ -6,9 +6,9 @@
  * npm run bench -- streams 20000 3
  * ```
  *
- * On Node 24.21, 2 busy cores, a parser makes the stream 3 × as long at one delta an array (its own work is half of the
- * stream without it), 9 to 11 × at sixteen (where the stream alone takes an eighth of the parser), 1.5 × in a loop of
- * `for await`, and 1.1 × in a TransformStream.
+ * On Node 24.21, 2 cores, a parser makes the stream 2.1 to 2.9 × as long at one delta an array, 4 to 5.5 × at sixteen
+ * (where the stream alone takes less for a delta than to join it to another), 1.5 × in a loop of `for await`, less than 1 ×
+ * there at sixteen, because it joins them, and 1.1 × in a TransformStream.
  *
  * Times are nanoseconds for each delta. `parser alone` is a plain loop, and what no stream can be faster than.
  *

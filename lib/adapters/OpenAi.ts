@@ -771,15 +771,12 @@ const parseJson = (text: string): unknown => {
   }
 }
 
-/** The value at a path, or undefined. */
-const at = (value: unknown, ...path: ReadonlyArray<string | number>): unknown => {
-  let found = value
-  for (const key of path) {
-    if (typeof found !== "object" || found === null) return undefined
-    // SAFETY: any key may be read from an object, and what comes out is unknown again.
-    found = (found as Readonly<Record<string | number, unknown>>)[key]
-  }
-  return found
+/** The value of a key, or of a key of that, or undefined. Two keys and no list of them, which would take longer. */
+const at = (value: unknown, key: string | number, inner?: string | number): unknown => {
+  if (typeof value !== "object" || value === null) return undefined
+  // SAFETY: any key may be read from an object, and what comes out is unknown again.
+  const found = (value as Readonly<Record<string | number, unknown>>)[key]
+  return inner === undefined ? found : at(found, inner)
 }
 
 const textOf = (value: unknown): string => typeof value === "string" ? value : ""
