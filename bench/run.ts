@@ -21,7 +21,7 @@ import { fileURLToPath } from "node:url"
 /** The subjects, and what they take for a short run. */
 const subjects: Readonly<Record<string, ReadonlyArray<string>>> = {
   parser: ["0.1", "1"],
-  adversarial: ["200000", "30"],
+  adversarial: ["200000", "30", "Sections"],
   streams: ["5000", "1"],
   server: ["1000", "1"],
   splitters: ["1", "1"],
