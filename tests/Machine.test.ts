@@ -27,20 +27,15 @@ test("agreement: a machine does the same on a stream, an iterable and a web stre
       reasoning.chain((text) => fc.tuple(fc.constant(text), cuts(text), fc.integer({ min: 1, max: 4 }))),
       async ([text, chunks, size]) => {
         const whole = Segmenter.segment(text, { eta: 20, ...words })
-        const onStream = Stream.fromIterable(chunks).pipe(
-          Stream.rechunk(size),
-          Machine.stream(makeSegmenter),
-          Stream.runCollect,
-          Effect.runPromise
-        )
-        assert.deepEqual(await onStream, whole)
-        const onTexts = Stream.fromIterable(chunks).pipe(
-          Stream.rechunk(size),
-          Machine.textStream(makeSegmenter),
-          Stream.runCollect,
-          Effect.runPromise
-        )
-        assert.deepEqual(await onTexts, whole)
+        for (const stage of [Machine.stream(makeSegmenter), Machine.textStream(makeSegmenter)]) {
+          const onStream = Stream.fromIterable(chunks).pipe(
+            Stream.rechunk(size),
+            stage,
+            Stream.runCollect,
+            Effect.runPromise
+          )
+          assert.deepEqual(await onStream, whole)
+        }
         assert.deepEqual([...Machine.iterate(makeSegmenter, chunks)], whole)
         const onWebStream = []
         const reader = streamed(chunks).pipeThrough(Machine.transformStream(makeSegmenter)).getReader()

@@ -634,7 +634,7 @@ const makeReader = (parser: ServerSentEvents.Parser, finish: "required" | "optio
     const said = textOf(at(choice, "finish_reason"))
     if (said !== "") reason = FINISH_REASONS.get(said) ?? "other"
     // Only one of them counts, because Together sends the same text as `text` and in `delta`.
-    const parts = readDelta(at(choice, "delta") ?? at(choice, "message") ?? choice)
+    const parts = readChoice(choice)
     isBegun ||= parts.length > 0
     const [first] = parts
     if (name === "message" && parts.length === 1 && first !== undefined && first._tag !== "Finish") {
@@ -683,7 +683,7 @@ const textAlone = (data: string): string | undefined => {
   const choice = at(json, "choices", 0)
   const said = [at(json, "error"), at(choice, "error"), at(json, "usage"), at(json, "timings"), at(json, "x_groq")]
   if (said.some((value) => value !== undefined && value !== null) || at(choice, "finish_reason")) return undefined
-  const [part, ...more] = readDelta(at(choice, "delta") ?? at(choice, "message") ?? choice)
+  const [part, ...more] = readChoice(choice)
   return part === undefined || part._tag === "Finish" || more.length > 0 ? undefined : part.text
 }
 
@@ -703,8 +703,9 @@ const FINISH_REASONS: ReadonlyMap<string, Finish["reason"]> = new Map([
 const isTorn = ({ name, data }: ServerSentEvents.ServerEvent): boolean =>
   name !== "error" && data.trim() !== "[DONE]" && parseJson(data) === undefined
 
-/** Reads the parts of a delta, of a whole message, or of a completion's choice. */
-const readDelta = (delta: unknown): Array<Part> => {
+/** Reads the parts of a choice: of its delta, of its whole message, or of a completion's text. */
+const readChoice = (choice: unknown): Array<Part> => {
+  const delta = at(choice, "delta") ?? at(choice, "message") ?? choice
   // Servers repeat the same reasoning in other fields, so that only the first of them counts.
   const reasoning = textOf(at(delta, "reasoning_content")) || textOf(at(delta, "reasoning")) ||
     flatten(at(delta, "reasoning_details"))

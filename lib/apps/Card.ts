@@ -4,7 +4,7 @@
  * @module
  */
 import type { Manifest } from "./Manifest.ts"
-import * as Text from "./Text.ts"
+import * as Numbers from "./Numbers.ts"
 
 /**
  * Renders the card of a dataset, from the manifest of the run that made it and the columns of its rows: the front matter
@@ -46,12 +46,12 @@ inftythink ${inftythink}.
 
 ## Counts
 
-${table(["what", "number"], Object.entries(counts).map(([name, count]) => [name, Text.number(count)]))}
+${table(["what", "number"], Object.entries(counts).map(([name, count]) => [name, Numbers.whole(count)]))}
 ${
     Object.keys(rejected).length === 0 ? "" : `
 Samples that were rejected, for each reason:
 
-${table(["reason", "samples"], Object.entries(rejected).map(([reason, count]) => [reason, Text.number(count)]))}
+${table(["reason", "samples"], Object.entries(rejected).map(([reason, count]) => [reason, Numbers.whole(count)]))}
 `
   }
 ## Columns
@@ -69,7 +69,7 @@ ${
       ["file", "bytes", "SHA-256"],
       inputs.map(({ name, bytes, sha256 }) => [
         `\`${name}\``,
-        bytes === null ? "unknown" : Text.number(bytes),
+        bytes === null ? "unknown" : Numbers.whole(bytes),
         sha256 === null ? "unknown" : `\`${sha256}\``
       ])
     )

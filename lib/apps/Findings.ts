@@ -8,6 +8,7 @@ import * as FileSystem from "effect/FileSystem"
 import type * as ChatTemplate from "../adapters/ChatTemplate.ts"
 import * as Storage from "../adapters/Storage.ts"
 import type { Row } from "../Reconstruction.ts"
+import * as Numbers from "./Numbers.ts"
 
 /** The findings so far. */
 export interface Findings {
@@ -41,7 +42,7 @@ export const make = (file: string): Findings => {
       counts.size === 0 ? [] : [
         ["findings of the chat template", `in ${file}`],
         ...[...counts].map(([kind, count]) =>
-          [`  ${kind}`, `${count.toLocaleString("en-US")}; the first: ${firsts.get(kind)!}`] as const
+          [`  ${kind}`, `${Numbers.whole(count)}; the first: ${firsts.get(kind)!}`] as const
         )
       ],
     write: Effect.gen(function* () {

@@ -12,7 +12,7 @@ import process from "node:process"
 import type { Spent } from "../Budget.ts"
 import type { ServerStatus } from "../Load.ts"
 import * as Price from "../core/Price.ts"
-import * as Text from "./Text.ts"
+import * as Numbers from "./Numbers.ts"
 
 /** How far a command is; what is left out is not known, or not what the command does. */
 export interface Snapshot {
@@ -79,14 +79,17 @@ export const render = (snapshot: Snapshot, columns: number = Infinity): string =
   const parts: ReadonlyArray<Part> = [
     part(1, isLive && share !== undefined && bar(share, BAR)),
     part(2, share !== undefined && `${Math.floor(100 * share)}%`),
-    part(0, `${Text.number(samples)} samples`),
-    part(7, rows !== undefined && `${Text.number(rows)} instances`),
-    part(4, total > 0 && `${Text.number(total)} rejected`),
-    part(10, total > 0 && [...rejected].map(([reason, count]) => `${reason} ${Text.number(count)}`).join(", ")),
-    part(8, rate !== undefined && (rate >= 1 ? `${brief(rate)} samples/s` : `${brief(rate * 3600)} samples/h`)),
-    part(9, tokenRate !== undefined && `${brief(tokenRate)} tokens/s`),
+    part(0, `${Numbers.whole(samples)} samples`),
+    part(7, rows !== undefined && `${Numbers.whole(rows)} instances`),
+    part(4, total > 0 && `${Numbers.whole(total)} rejected`),
+    part(10, total > 0 && [...rejected].map(([reason, count]) => `${reason} ${Numbers.whole(count)}`).join(", ")),
+    part(
+      8,
+      rate !== undefined && (rate >= 1 ? `${Numbers.brief(rate)} samples/s` : `${Numbers.brief(rate * 3600)} samples/h`)
+    ),
+    part(9, tokenRate !== undefined && `${Numbers.brief(tokenRate)} tokens/s`),
     part(4, pause > 0 && `servers left alone for ${duration(pause)}`),
-    part(9, failures > 0 && `${Text.number(failures)} tries failed`),
+    part(9, failures > 0 && `${Numbers.whole(failures)} tries failed`),
     part(5, spent !== undefined && costOf(spent)),
     part(6, projectedCost !== undefined && `about ${Price.render(projectedCost)} in all`),
     part(3, left !== undefined && `${duration(left)} left`)
@@ -205,6 +208,3 @@ const costOf = ({ cost, estimated }: Spent): string =>
   cost === undefined ? "price unknown" : `${estimated ? "about " : ""}${Price.render(cost)}`
 
 const sum = (counts: ReadonlyMap<string, number>): number => [...counts.values()].reduce((all, count) => all + count, 0)
-
-/** A number with the digits that matter while it changes. */
-const brief = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: value < 10 ? 1 : 0 })

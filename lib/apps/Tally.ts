@@ -6,7 +6,8 @@
 import * as Result from "effect/Result"
 import type * as Rejection from "../core/Rejection.ts"
 import type { Row } from "../Reconstruction.ts"
-import * as Text from "./Text.ts"
+import * as Numbers from "./Numbers.ts"
+import * as Terminal from "./Terminal.ts"
 
 /** The counts so far. */
 export interface Tally {
@@ -97,8 +98,8 @@ export const counts = (tally: Tally): Readonly<Record<string, number>> => ({
 
 /** Renders the counts in one line. */
 export const line = (tally: Tally): string =>
-  `${Text.number(tally.samples)} samples, ${Text.number(tally.rows)} instances, ${
-    Text.number(rejected(tally))
+  `${Numbers.whole(tally.samples)} samples, ${Numbers.whole(tally.rows)} instances, ${
+    Numbers.whole(rejected(tally))
   } rejected`
 
 /** Renders the counts as a table, under rows that say how they came about, and above what else is to be said. */
@@ -109,19 +110,19 @@ export const table = (
 ): string => {
   const entries: Array<readonly [string, string]> = [
     ...setting,
-    ["samples in", Text.number(tally.samples)],
+    ["samples in", Numbers.whole(tally.samples)],
     [
       "samples reconstructed",
-      `${Text.number(tally.trajectories)}, ${Text.number(tally.iterated)} of them in several iterations`
+      `${Numbers.whole(tally.trajectories)}, ${Numbers.whole(tally.iterated)} of them in several iterations`
     ],
-    ["segments = instances out", Text.number(tally.rows)],
-    ...tally.written === tally.rows ? [] : [["rows written", Text.number(tally.written)] as const],
-    ...[...tally.unwritten].map(([reason, count]) => [`  not for ${reason}`, Text.number(count)] as const),
-    ["tokens, prompts + targets", `${Text.number(tally.promptTokens)} + ${Text.number(tally.targetTokens)}`],
-    ["largest segment", `${Text.number(tally.largest)} tokens`],
-    ...tally.replaced > 0 ? [["tags made harmless", Text.number(tally.replaced)] as const] : [],
-    ["samples rejected", Text.number(rejected(tally))],
-    ...[...tally.rejected].map(([reason, count]) => [`  ${reason}`, Text.number(count)] as const),
+    ["segments = instances out", Numbers.whole(tally.rows)],
+    ...tally.written === tally.rows ? [] : [["rows written", Numbers.whole(tally.written)] as const],
+    ...[...tally.unwritten].map(([reason, count]) => [`  not for ${reason}`, Numbers.whole(count)] as const),
+    ["tokens, prompts + targets", `${Numbers.whole(tally.promptTokens)} + ${Numbers.whole(tally.targetTokens)}`],
+    ["largest segment", `${Numbers.whole(tally.largest)} tokens`],
+    ...tally.replaced > 0 ? [["tags made harmless", Numbers.whole(tally.replaced)] as const] : [],
+    ["samples rejected", Numbers.whole(rejected(tally))],
+    ...[...tally.rejected].map(([reason, count]) => [`  ${reason}`, Numbers.whole(count)] as const),
     ...more
   ]
   const width = Math.max(...entries.map(([name]) => name.length))
@@ -135,7 +136,7 @@ export const show = ({ sample, index, count, prompt, target, tokens }: Row): str
     prompt,
     `──── and learns to write ${tokens.target} ────`,
     target
-  ].map(Text.printable).join("\n")
+  ].map(Terminal.printable).join("\n")
 
 const count = (counts: Map<Rejection.Reason, number>, reason: Rejection.Reason): void => {
   counts.set(reason, (counts.get(reason) ?? 0) + 1)

@@ -24,7 +24,7 @@ import * as Reconstruction from "../Reconstruction.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
 import * as Progress from "./Progress.ts"
-import * as Text from "./Text.ts"
+import * as Numbers from "./Numbers.ts"
 
 /** A number above 0 that may be left out. */
 const positive = (name: string, description: string): Flag.Flag<Option.Option<number>> =>
@@ -279,32 +279,32 @@ export const render = (plan: Plan, assumed: Assumed, tokenizer: string): string 
   const { samples, rejected, gamma, summaryLength, estimates } = plan
   const out = [...rejected.values()].reduce((sum, count) => sum + count, 0)
   const head: ReadonlyArray<Line> = [
-    ["samples in", Text.number(samples)],
-    ["samples rejected", Text.number(out)],
-    ...[...rejected].map(([reason, count]): Line => [`  ${reason}`, Text.number(count)]),
+    ["samples in", Numbers.whole(samples)],
+    ["samples rejected", Numbers.whole(out)],
+    ...[...rejected].map(([reason, count]): Line => [`  ${reason}`, Numbers.whole(count)]),
     ["tokenizer", tokenizer],
-    ["gamma", Text.number(gamma)]
+    ["gamma", Numbers.whole(gamma)]
   ]
   const each = (name: string, cell: (estimate: Estimate) => string): Line => [name, ...estimates.map(cell)]
   const body: ReadonlyArray<Line> = [
-    each("eta", ({ eta }) => Text.number(eta)),
-    each("segments = instances", ({ segments }) => Text.number(segments)),
-    each("requests for summaries", ({ requests }) => Text.number(requests)),
-    each("tokens read, recurrent", ({ inputTokens }) => Text.number(inputTokens.recurrent)),
-    each("tokens read, cumulative", ({ inputTokens }) => Text.number(inputTokens.cumulative)),
-    each("tokens written", ({ outputTokens }) => Text.number(outputTokens)),
+    each("eta", ({ eta }) => Numbers.whole(eta)),
+    each("segments = instances", ({ segments }) => Numbers.whole(segments)),
+    each("requests for summaries", ({ requests }) => Numbers.whole(requests)),
+    each("tokens read, recurrent", ({ inputTokens }) => Numbers.whole(inputTokens.recurrent)),
+    each("tokens read, cumulative", ({ inputTokens }) => Numbers.whole(inputTokens.cumulative)),
+    each("tokens written", ({ outputTokens }) => Numbers.whole(outputTokens)),
     each("price, recurrent", (estimate) => Price.render(priceOf(estimate, "recurrent", assumed))),
     each("price, cumulative", (estimate) => Price.render(priceOf(estimate, "cumulative", assumed))),
     each("time", (estimate) => {
       const hours = hoursOf(estimate, assumed)
       return hours === undefined ? "unknown" : Progress.duration(hours * 3_600_000)
     }),
-    each("tokens of prompts", ({ iterations }) => Text.number(iterations.inputTokens)),
-    each("tokens to train on", ({ iterations }) => Text.number(iterations.outputTokens)),
+    each("tokens of prompts", ({ iterations }) => Numbers.whole(iterations.inputTokens)),
+    each("tokens to train on", ({ iterations }) => Numbers.whole(iterations.outputTokens)),
     each("context area", ({ iterations }) => iterations.area.toExponential(2)),
     each("  in one go", ({ vanilla }) => vanilla.area.toExponential(2)),
-    each("peak context", ({ iterations }) => Text.number(iterations.peak)),
-    each("  in one go", ({ vanilla }) => Text.number(vanilla.peak))
+    each("peak context", ({ iterations }) => Numbers.whole(iterations.peak)),
+    each("  in one go", ({ vanilla }) => Numbers.whole(vanilla.peak))
   ]
   return [
     align(head),
@@ -312,7 +312,7 @@ export const render = (plan: Plan, assumed: Assumed, tokenizer: string): string 
     align(body),
     "",
     `Each summary is taken to have ${
-      Text.number(summaryLength)
+      Numbers.whole(summaryLength)
     } tokens and to pass its check at once; --summary-length takes ` +
     "another length.",
     "Tokens read are those of the messages: what the server's template puts around them comes on top."

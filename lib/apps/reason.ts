@@ -25,7 +25,8 @@ import { TextModel } from "../TextModel.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
 import * as Footer from "./Footer.ts"
-import * as Text from "./Text.ts"
+import * as Numbers from "./Numbers.ts"
+import * as Terminal from "./Terminal.ts"
 
 /** The command. It exits with 0 where the model concluded, with 2 where it did not, and with 1 where something failed. */
 export const reason: Command.Command<
@@ -277,7 +278,7 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
   const { stdout, stderr } = process
   const isLive = stdout.isTTY === true
   const began = Date.now() - first.elapsed
-  const dim = (text: string): string => stderr.isTTY === true ? `\x1b[2m${Text.printable(text)}\x1b[22m` : text
+  const dim = (text: string): string => stderr.isTTY === true ? `\x1b[2m${Terminal.printable(text)}\x1b[22m` : text
   let section = ""
   let state = first
   let index = first.index
@@ -311,7 +312,7 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
         if (section !== name) label(name)
         written += tokensOf(event.text)
         if (event.section !== "conclusion") stderr.write(dim(event.text))
-        else if (isLive) stdout.write(Text.printable(event.text))
+        else if (isLive) stdout.write(Terminal.printable(event.text))
         return
       }
       case "Cut":
@@ -330,7 +331,7 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
         const isForced = outcome._tag === "Exhausted" && section.startsWith("asked to conclude")
         if (conclusion !== null) {
           const text = isShown || isLive && isForced ? "" : conclusion.trim()
-          stdout.write(`${isLive ? Text.printable(text) : text}\n`)
+          stdout.write(`${isLive ? Terminal.printable(text) : text}\n`)
         }
         close()
         stderr.write(dim(`${table(state, maxIterations)}\n`))
@@ -341,8 +342,8 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
   const line = (): string =>
     [
       `iteration ${index}`,
-      `${Text.number(promptTokens + written)} of ${Text.number(promptTokens + eta)} tokens in context`,
-      `${Text.number(state.meter.inputTokens + state.meter.outputTokens + promptTokens + written)} in all`,
+      `${Numbers.whole(promptTokens + written)} of ${Numbers.whole(promptTokens + eta)} tokens in context`,
+      `${Numbers.whole(state.meter.inputTokens + state.meter.outputTokens + promptTokens + written)} in all`,
       `${Math.round((Date.now() - began) / 1000)} s`
     ].join(" · ")
 
@@ -353,11 +354,11 @@ const makeDisplay = (first: State.State, eta: number, maxIterations: number): Di
 const table = ({ meter, vanilla, index, elapsed }: State.State, maxIterations: number): string => {
   const rows: ReadonlyArray<readonly [string, string, string]> = [
     ["", index === 1 ? "1 iteration" : `${index} iterations`, "in one go, about"],
-    ["tokens read", Text.number(meter.inputTokens), Text.number(vanilla.inputTokens)],
-    ["tokens written", Text.number(meter.outputTokens), Text.number(vanilla.outputTokens)],
-    ["peak context", Text.number(meter.peak), Text.number(vanilla.peak)],
-    ["context area", Text.number(meter.area), Text.number(vanilla.area)],
-    ["seconds", Text.number(elapsed / 1000), ""],
+    ["tokens read", Numbers.whole(meter.inputTokens), Numbers.whole(vanilla.inputTokens)],
+    ["tokens written", Numbers.whole(meter.outputTokens), Numbers.whole(vanilla.outputTokens)],
+    ["peak context", Numbers.whole(meter.peak), Numbers.whole(vanilla.peak)],
+    ["context area", Numbers.whole(meter.area), Numbers.whole(vanilla.area)],
+    ["seconds", Numbers.whole(elapsed / 1000), ""],
     ["efficiency", Meter.efficiency(1, Math.max(1, index), maxIterations).toFixed(2), ""]
   ]
   return rows.map((row) => row.map((cell, i) => i === 0 ? cell.padEnd(16) : cell.padStart(20)).join("").trimEnd()).join(

@@ -40,6 +40,7 @@ import * as Card from "./Card.ts"
 import * as Findings from "./Findings.ts"
 import * as Flags from "./Flags.ts"
 import * as Manifest from "./Manifest.ts"
+import * as Numbers from "./Numbers.ts"
 import * as Progress from "./Progress.ts"
 import * as Tally from "./Tally.ts"
 import { version } from "./Version.ts"
@@ -450,10 +451,10 @@ const isOwn = ({ out }: Paths, journal: Journal.Journal | undefined): boolean =>
 const spentLines = (
   { requests, inputTokens, outputTokens, cost, estimated }: Budget.Spent
 ): ReadonlyArray<readonly [string, string]> => [
-  ["requests", requests.toLocaleString("en-US")],
+  ["requests", Numbers.whole(requests)],
   [
     `tokens read + written${estimated ? ", about" : ""}`,
-    `${inputTokens.toLocaleString("en-US")} + ${outputTokens.toLocaleString("en-US")}`
+    `${Numbers.whole(inputTokens)} + ${Numbers.whole(outputTokens)}`
   ],
   ["cost", Price.render(cost)]
 ]

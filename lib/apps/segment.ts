@@ -13,7 +13,7 @@ import * as Boundary from "../core/Boundary.ts"
 import * as Segmenter from "../core/Segmenter.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
 import * as Flags from "./Flags.ts"
-import * as Text from "./Text.ts"
+import * as Terminal from "./Terminal.ts"
 
 /** The command. */
 export const segment: Command.Command<
@@ -50,7 +50,7 @@ export const segment: Command.Command<
       const end = i === segments.length - 1 ? "ends with the text" : `cut at a ${nameOf(rank)}`
       yield* Console.log(`──── segment ${i + 1} of ${segments.length} · ${tokens} tokens (${name}) · ${end} ────`)
       const shown = text.trimEnd()
-      yield* Console.log(process.stdout.isTTY ? Text.printable(shown) : shown)
+      yield* Console.log(process.stdout.isTTY ? Terminal.printable(shown) : shown)
     }
   })
 ).pipe(Command.withDescription("Show how a text is cut into segments"))

@@ -13,7 +13,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Journal from "../adapters/Journal.ts"
 import * as Price from "../core/Price.ts"
 import * as Progress from "./Progress.ts"
-import * as Text from "./Text.ts"
+import * as Numbers from "./Numbers.ts"
 
 /** The command. */
 export const status: Command.Command<
@@ -105,20 +105,22 @@ const render = (report: Report): string => {
     ...command === null ? [] : [["command", command] as const],
     ...seconds === null ? [] : [["time", Progress.duration(seconds * 1000)] as const],
     ...share === null ? [] : [["input done", `${Math.floor(share * 100)} %`] as const],
-    ["samples", Text.number(samples)],
-    ["instances", Text.number(rows)],
-    ["samples rejected", Text.number(sum(rejected))],
-    ...Object.entries(rejected).map(([reason, count]) => [`  ${reason}`, Text.number(count)] as const),
-    ["requests answered", Text.number(report.answers)],
-    ["requests failed", failed === 0 ? "0" : `${Text.number(failed)}, and asked again by the next run`],
-    ...Object.entries(failures).map(([reason, count]) => [`  ${reason}`, Text.number(count)] as const),
+    ["samples", Numbers.whole(samples)],
+    ["instances", Numbers.whole(rows)],
+    ["samples rejected", Numbers.whole(sum(rejected))],
+    ...Object.entries(rejected).map(([reason, count]) => [`  ${reason}`, Numbers.whole(count)] as const),
+    ["requests answered", Numbers.whole(report.answers)],
+    ["requests failed", failed === 0 ? "0" : `${Numbers.whole(failed)}, and asked again by the next run`],
+    ...Object.entries(failures).map(([reason, count]) => [`  ${reason}`, Numbers.whole(count)] as const),
     ...failure === null ? [] : [["  the last of them", failure] as const],
-    ["tokens, read + written", `${Text.number(report.inputTokens)} + ${Text.number(report.outputTokens)}`],
-    ...report.estimated === 0 ? [] : [["  estimated in", `${Text.number(report.estimated)} answers`] as const],
+    ["tokens, read + written", `${Numbers.whole(report.inputTokens)} + ${Numbers.whole(report.outputTokens)}`],
+    ...report.estimated === 0 ? [] : [["  estimated in", `${Numbers.whole(report.estimated)} answers`] as const],
     ["cost", Price.render(report.cost ?? undefined)],
-    ...report.answersPerSecond === null ? [] : [["answers per minute", rate(report.answersPerSecond * 60)] as const],
-    ...report.tokensPerSecond === null ? [] : [["tokens per second", rate(report.tokensPerSecond)] as const],
-    ...report.damaged === 0 ? [] : [["lines that are damaged", Text.number(report.damaged)] as const]
+    ...report.answersPerSecond === null
+      ? []
+      : [["answers per minute", Numbers.brief(report.answersPerSecond * 60)] as const],
+    ...report.tokensPerSecond === null ? [] : [["tokens per second", Numbers.brief(report.tokensPerSecond)] as const],
+    ...report.damaged === 0 ? [] : [["lines that are damaged", Numbers.whole(report.damaged)] as const]
   ]
   const width = Math.max(...lines.map(([name]) => name.length))
   return lines.map(([name, value]) => `${name.padEnd(width)}  ${value}`).join("\n")
@@ -135,4 +137,3 @@ const countsOf = (names: ReadonlyArray<string>): Readonly<Record<string, number>
 }
 
 const sum = (counts: Readonly<Record<string, number>>): number => Object.values(counts).reduce((a, b) => a + b, 0)
-const rate = (value: number): string => value.toLocaleString("en-US", { maximumFractionDigits: value < 10 ? 1 : 0 })

@@ -1,15 +1,15 @@
 import fc from "fast-check"
 import assert from "node:assert/strict"
 import { test } from "node:test"
-import * as Text from "../../lib/apps/Text.ts"
+import * as Terminal from "../../lib/apps/Terminal.ts"
 import { law } from "../support/text.ts"
 
 law(
   "printable: no control character is left but newlines and tabs, and nothing else is changed",
   fc.string(),
   (text) => {
-    const hostile = `${text}\x1b]0;title\x07\r\n\tso\rso\x9b2J`
-    const shown = Text.printable(hostile)
+    const hostile = `${text}\x1b]0;title\x07\r\n\tso\rso\x7f\x9b2J`
+    const shown = Terminal.printable(hostile)
     // deno-lint-ignore no-control-regex
     assert.doesNotMatch(shown.replaceAll("\r\n", ""), /[\0-\x08\x0b-\x1f\x7f-\x9f]/)
     assert.equal(shown.length, hostile.length)
@@ -20,5 +20,5 @@ law(
 )
 
 test("printable: an escape is seen, and does nothing", () => {
-  assert.equal(Text.printable("a\x1b[31mb\n\tc"), "a␛[31mb\n\tc")
+  assert.equal(Terminal.printable("a\x1b[31mb\n\tc"), "a␛[31mb\n\tc")
 })

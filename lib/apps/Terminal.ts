@@ -1,11 +1,8 @@
 /**
- * Texts for people: figures, and what models, servers and data sets wrote.
+ * What models, servers and data sets wrote, on a terminal.
  *
  * @module
  */
-
-/** Renders a number with its thousands set apart. */
-export const number = (value: number): string => value.toLocaleString("en-US")
 
 /**
  * Makes a text that changes nothing but what a terminal shows: what would move the cursor, set the title or fill the
