@@ -7,7 +7,8 @@ import process from "node:process"
 import { test } from "node:test"
 import { fileURLToPath } from "node:url"
 import { delta, events, streamed } from "./support/fetch.ts"
-import { listen, type Listening, parseEvents } from "./support/web.ts"
+import type { Loopback } from "./support/loopback.ts"
+import { listen, parseEvents } from "./support/web.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const examples = join(root, "examples")
@@ -23,7 +24,7 @@ const onNode = { skip: runtime === "node" ? false : "it runs once, on Node" }
  * on, it does: then `left` resolves when the request is aborted.
  */
 const serveModel = async (): Promise<
-  Listening & { readonly authorizations: Set<string | null>; left: Promise<void> }
+  Loopback & { readonly authorizations: Set<string | null>; left: Promise<void> }
 > => {
   const authorizations = new Set<string | null>()
   let leave = () => {}

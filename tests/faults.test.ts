@@ -3,7 +3,6 @@ import * as AiError from "effect/ai/AiError"
 import * as Ai from "effect/ai/LanguageModel"
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -33,19 +32,11 @@ import * as Reconstruction from "../lib/Reconstruction.ts"
 import * as Summarizer from "../lib/Summarizer.ts"
 import { complete, type Part, type Request, TextModel } from "../lib/TextModel.ts"
 import { Tokenizer } from "../lib/Tokenizer.ts"
+import { type Limited, LIMITS, makeClock, now } from "./support/clock.ts"
 import { run } from "./support/command.ts"
-import {
-  type Answer,
-  type Asked,
-  type Body,
-  type Brings,
-  closedUrl,
-  type Fault,
-  faults,
-  serve,
-  type Silence
-} from "./support/faults.ts"
+import { type Answer, type Asked, type Body, type Brings, type Fault, faults, serve } from "./support/faults.ts"
 import { record } from "./support/figures.ts"
+import { closed, listenOn } from "./support/loopback.ts"
 import { wordTokenizer } from "./support/model.ts"
 import { listen, parseEvents } from "./support/web.ts"
 
@@ -90,68 +81,23 @@ interface Pipeline<A> {
 const key = 'sk-7Yq/Zm9v+bGV3ZQ"Rk1p\\Tt5xUw=='
 const apiKey = Redacted.make(key)
 
-/** On the clock of the models, a second takes 5 ms, so that what waits does not take long. */
-const SPEED = 200
-const began = Date.now()
-const now = (): number => began + (Date.now() - began) * SPEED
-
-/**
- * The limits to silence, in milliseconds: they are over when a server is silent, and at no other time, however slow this
- * machine is. They are far from each other and from all else, because what is left of one is shorter.
- */
-const LIMITS = { Silence: 1e10, Comments: 1e14 }
-const limitOf = (milliseconds: number): Silence["_tag"] | undefined =>
-  milliseconds > 1e12 ? "Comments" : milliseconds > 1e9 ? "Silence" : undefined
-
-/** A request whose limit to silence is running. */
-interface Limited {
-  readonly content: string
-  readonly limit: Silence["_tag"]
-  readonly end: () => void
-}
-
 /** What a request is known by, to the model and to the server. */
 const contentOf = ({ messages, prompt }: Body): string => prompt ?? JSON.stringify(messages)
 
-/** Puts a model on the clock; each request has its own, on which a limit that is over has passed. */
-const onClock = ({ name, generate }: TextModel, api: "chat" | "completions", limited: Set<Limited>): TextModel => ({
+/** Puts each request of a model on a clock. */
+const onClock = (
+  { name, generate }: TextModel,
+  api: "chat" | "completions",
+  limited: Set<Limited>
+): TextModel => ({
   name,
   generate: (request) => {
     const { messages, prompt } = request
     const content = contentOf(api === "completions" && prompt !== undefined ? { prompt } : { messages })
-    let passed = 0
-    const millis = (): number => now() + passed
-    const nanos = (): bigint => BigInt(millis()) * 1_000_000n
-    const sleep = (duration: Duration.Duration) =>
-      Effect.callback<void>((resume) => {
-        const milliseconds = Duration.toMillis(duration)
-        const limit = limitOf(milliseconds)
-        if (limit !== undefined) {
-          const end = (): void => {
-            limited.delete(one)
-            passed += Math.ceil(milliseconds)
-            resume(Effect.void)
-          }
-          const one = { content, limit, end }
-          limited.add(one)
-          return Effect.sync(() => limited.delete(one))
-        }
-        const timer = setTimeout(() => resume(Effect.void), Math.ceil(milliseconds / SPEED))
-        return Effect.sync(() => clearTimeout(timer))
-      })
-    return Stream.provideService(generate(request), Clock.Clock, {
-      currentTimeMillisUnsafe: millis,
-      currentTimeMillis: Effect.sync(millis),
-      currentTimeNanosUnsafe: nanos,
-      currentTimeNanos: Effect.sync(nanos),
-      monotonicTimeNanosUnsafe: nanos,
-      monotonicTimeNanos: Effect.sync(nanos),
-      sleep
-    })
+    return Stream.provideService(generate(request), Clock.Clock, makeClock(content, limited))
   }
 })
 
-const refusedUrl = await closedUrl()
 const stray: Array<unknown> = []
 process.on("unhandledRejection", (error) => stray.push(error))
 
@@ -181,7 +127,7 @@ const play = async <A>(fault: Fault, strike: Strike, pipeline: Pipeline<A>): Pro
         const content = contentOf(asked.body)
         for (const one of limited) {
           // Once for each request: one that was left, and does not know it yet, says nothing of the next try.
-          if (one.content !== content || one.limit !== _tag || ended.has(asked)) continue
+          if (one.key !== content || one.limit !== _tag || ended.has(asked)) continue
           ended.add(asked)
           one.end()
         }
@@ -203,7 +149,7 @@ const play = async <A>(fault: Fault, strike: Strike, pipeline: Pipeline<A>): Pro
       fetch: (url, init) => {
         const isRefused = fault.isRefused && isStruck(sent)
         sent++
-        return fetch(isRefused ? url.replace(server.baseUrl, refusedUrl) : url, init)
+        return fetch(isRefused ? url.replace(server.baseUrl, `${closed}/v1`) : url, init)
       },
       ...options
     })
@@ -738,20 +684,18 @@ for (const name of ["fails with 502, and a web page", "tears its JSON in the mid
 
 test("a server that keeps connections open, and closes each at the next request, answers every request once", async () => {
   const sockets = new WeakSet<Socket>()
-  let closed = 0
+  let cut = 0
   const server = createServer((request, response) => {
     if (sockets.has(request.socket)) {
-      closed++
+      cut++
       return void request.socket.resetAndDestroy()
     }
     sockets.add(request.socket)
     const text = 'data: {"choices":[{"delta":{"content":"42"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
     request.resume().on("end", () => response.writeHead(200, { "content-type": "text/event-stream" }).end(text))
   })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  assert(address !== null && typeof address === "object")
-  const baseUrl = `http://127.0.0.1:${address.port}/v1`
+  await using loopback = await listenOn(server)
+  const baseUrl = `${loopback.url}/v1`
   const model = onClock(OpenAi.make({ baseUrl, model: "m", retries: RETRIES }), "chat", new Set())
   for (let i = 0; i < 6; i++) {
     const { text } = await complete({ messages: [{ role: "user", content: question }] }).pipe(
@@ -760,11 +704,7 @@ test("a server that keeps connections open, and closes each at the next request,
     )
     assert.equal(text, "42")
   }
-  assert(closed > 0, "a connection was closed at a request")
-  await new Promise<void>((resolve) => {
-    server.close(() => resolve())
-    server.closeAllConnections()
-  })
+  assert(cut > 0, "a connection was closed at a request")
 })
 
 test("no rejection is left unhandled, and no log shows the key", () => {

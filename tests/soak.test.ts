@@ -8,7 +8,6 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -30,6 +29,7 @@ import * as Reasoner from "../lib/Reasoner.ts"
 import * as Reconstruction from "../lib/Reconstruction.ts"
 import * as Summarizer from "../lib/Summarizer.ts"
 import { ModelError, type Part, TextModel } from "../lib/TextModel.ts"
+import { type Limited, LIMITS, makeClock, now } from "./support/clock.ts"
 import { type Answer, type Asked, type Body, type Fault, faults, serve, type Silence } from "./support/faults.ts"
 import { record } from "./support/figures.ts"
 import { wordTokenizer } from "./support/model.ts"
@@ -144,69 +144,17 @@ const fibers: Metric.FiberRuntimeMetricsService = {
   recordFiberEnd: () => void held.fibers--
 }
 
-/** On the clock of the models, a second takes 5 ms. */
-const SPEED = 200
-const began = Date.now()
-const now = (): number => began + (Date.now() - began) * SPEED
-
-/**
- * The limits to silence, in milliseconds: they are over when a server is silent, and at no other time, however slow this
- * machine is. They are far from each other and from all else, because what is left of one is shorter.
- */
-const LIMITS = { Silence: 1e10, Comments: 1e14 }
-const limitOf = (milliseconds: number): Silence["_tag"] | undefined =>
-  milliseconds > 1e12 ? "Comments" : milliseconds > 1e9 ? "Silence" : undefined
-
-/** A request whose limit to silence is running. */
-interface Limited {
-  readonly id: string
-  readonly limit: Silence["_tag"]
-  readonly end: () => void
-}
-
 const limited = new Set<Limited>()
 const ended = new WeakSet<Asked>()
 
 /** Ends the limit of a request that gets nothing. */
 const onSilence = (asked: Asked, { _tag }: Silence): void => {
   const id = idOf(textOf(asked.body))
-  const over = [...limited].filter((one) => one.id === id && one.limit === _tag)
+  const over = [...limited].filter((one) => one.key === id && one.limit === _tag)
   // Once for each request: one that was left, and does not know it yet, says nothing of the next try.
   if (over.length === 0 || ended.has(asked)) return
   ended.add(asked)
   for (const { end } of over) end()
-}
-
-/** A clock on which a limit that is over has passed. */
-const makeClock = (id: string): Clock.Clock => {
-  let passed = 0
-  const millis = (): number => now() + passed
-  const nanos = (): bigint => BigInt(millis()) * 1_000_000n
-  return {
-    currentTimeMillisUnsafe: millis,
-    currentTimeMillis: Effect.sync(millis),
-    currentTimeNanosUnsafe: nanos,
-    currentTimeNanos: Effect.sync(nanos),
-    monotonicTimeNanosUnsafe: nanos,
-    monotonicTimeNanos: Effect.sync(nanos),
-    sleep: (duration) =>
-      Effect.callback<void>((resume) => {
-        const milliseconds = Duration.toMillis(duration)
-        const limit = limitOf(milliseconds)
-        if (limit === undefined) {
-          const timer = setTimeout(() => resume(Effect.void), Math.ceil(milliseconds / SPEED))
-          return Effect.sync(() => clearTimeout(timer))
-        }
-        const end = (): void => {
-          limited.delete(one)
-          passed += Math.ceil(milliseconds)
-          resume(Effect.void)
-        }
-        const one = { id, limit, end }
-        limited.add(one)
-        return Effect.sync(() => limited.delete(one))
-      })
-  }
 }
 
 /** Puts each request of a model on a clock, and counts its fibers. */
@@ -214,7 +162,7 @@ const watched = ({ name, generate }: TextModel): TextModel => ({
   name,
   generate: (request) =>
     generate(request).pipe(
-      Stream.provideService(Clock.Clock, makeClock(idOf(textOf(request)))),
+      Stream.provideService(Clock.Clock, makeClock(idOf(textOf(request)), limited)),
       Stream.provideService(Metric.FiberRuntimeMetrics, fibers)
     )
 })

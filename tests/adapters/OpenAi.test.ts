@@ -14,6 +14,7 @@ import { inspect } from "node:util"
 import * as OpenAi from "../../lib/adapters/OpenAi.ts"
 import { complete, type Finish, ModelError, type Request, type TextModel, type Usage } from "../../lib/TextModel.ts"
 import { cut, delta, events, type Fake, makeFetch, type Sent, streamed } from "../support/fetch.ts"
+import { listenOn } from "../support/loopback.ts"
 
 // ---- running a request
 
@@ -1223,17 +1224,10 @@ test("a loopback server sees the request, and the connection closed on interrupt
     response.writeHead(200, { "content-type": "text/event-stream" })
     response.write(events(delta({ content: "4" })))
   })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  try {
-    const address = server.address()
-    assert(typeof address === "object" && address !== null)
-    const at = (path: string) => OpenAi.make({ baseUrl: `http://127.0.0.1:${address.port}/${path}`, model: "m" })
-    const parts = await Effect.runPromise(at("fine").generate(question).pipe(Stream.runCollect))
-    assert.deepEqual(parts, [{ _tag: "Text", text: "42" }, stop])
-    await Effect.runPromise(at("hang").generate(question).pipe(Stream.take(1), Stream.runDrain))
-    await closed.promise
-  } finally {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  }
+  await using loopback = await listenOn(server)
+  const at = (path: string) => OpenAi.make({ baseUrl: `${loopback.url}/${path}`, model: "m" })
+  const parts = await Effect.runPromise(at("fine").generate(question).pipe(Stream.runCollect))
+  assert.deepEqual(parts, [{ _tag: "Text", text: "42" }, stop])
+  await Effect.runPromise(at("hang").generate(question).pipe(Stream.take(1), Stream.runDrain))
+  await closed.promise
 })

@@ -16,6 +16,7 @@ import { type Event, ReasonerError } from "../../lib/Reasoner.ts"
 import { type State, StateError } from "../../lib/State.ts"
 import * as TextModel from "../../lib/TextModel.ts"
 import { delta, events } from "../support/fetch.ts"
+import { listenOn } from "../support/loopback.ts"
 import { scripted } from "../support/model.ts"
 import { serve } from "../support/server.ts"
 
@@ -172,18 +173,12 @@ const hang = async () => {
     response.write(events(delta({ content: "<think>\n6 × 7 is more" })))
     asked.resolve()
   })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  assert(typeof address === "object" && address !== null)
+  const loopback = await listenOn(server)
   return {
-    model: { baseUrl: `http://127.0.0.1:${address.port}/v1`, model: "m" },
+    model: { baseUrl: `${loopback.url}/v1`, model: "m" },
     asked: asked.promise,
     closed: closed.promise,
-    [Symbol.asyncDispose]: () =>
-      new Promise<void>((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      })
+    [Symbol.asyncDispose]: () => loopback[Symbol.asyncDispose]()
   }
 }
 

@@ -11,6 +11,7 @@ import * as OpenAi from "../../lib/adapters/OpenAi.ts"
 import * as Undici from "../../lib/adapters/Undici.ts"
 import type { Request } from "../../lib/TextModel.ts"
 import { delta, events } from "../support/fetch.ts"
+import { listenOn } from "../support/loopback.ts"
 
 const isNode = !("Deno" in globalThis) && !("Bun" in globalThis)
 const skip = isNode ? false : "undici's fetch is for Node"
@@ -19,16 +20,8 @@ const question: Request = { messages: [{ role: "user", content: "What is 6 × 7?
 
 /** Serves on a port of its own while a function runs. */
 const serve = async (listener: RequestListener, use: (baseUrl: string) => Promise<void>): Promise<void> => {
-  const server = createServer(listener)
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  assert(typeof address === "object" && address !== null)
-  try {
-    await use(`http://127.0.0.1:${address.port}`)
-  } finally {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  }
+  await using loopback = await listenOn(createServer(listener))
+  await use(loopback.url)
 }
 
 const module = new URL("../../lib/adapters/Undici.ts", import.meta.url).href

@@ -8,6 +8,7 @@
  */
 import { createServer, type Socket } from "node:net"
 import { constants, gzipSync } from "node:zlib"
+import { listenOn } from "./loopback.ts"
 
 // ---- the server
 
@@ -122,12 +123,10 @@ export const serve = async (
       play(socket, request, script(request, asked.length - 1)).catch((error) => socket.destroy(error))
     })
   })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  if (address === null || typeof address === "string") throw new Error("the server has no port")
+  const loopback = await listenOn(server)
 
   return {
-    baseUrl: `http://127.0.0.1:${address.port}/v1`,
+    baseUrl: `${loopback.url}/v1`,
     asked,
     written: () => written,
     closed: () =>
@@ -139,11 +138,10 @@ export const serve = async (
         }
         if (busy.size === 0) whenClosed()
       }),
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        for (const socket of sockets) socket.destroy()
-      })
+    [Symbol.asyncDispose]: () => {
+      for (const socket of sockets) socket.destroy()
+      return loopback[Symbol.asyncDispose]()
+    }
   }
 }
 
@@ -170,13 +168,6 @@ const sleep = (milliseconds: number): Promise<void> => new Promise((resolve) => 
 const utf8 = new TextEncoder()
 
 const latin1 = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0))
-
-/** An address on which nothing listens. */
-export const closedUrl = async (): Promise<string> => {
-  const server = await serve(() => [])
-  await server[Symbol.asyncDispose]()
-  return server.baseUrl
-}
 
 // ---- answers
 

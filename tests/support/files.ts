@@ -14,6 +14,7 @@ import { join } from "node:path"
 import process from "node:process"
 import { test } from "node:test"
 import { fileURLToPath } from "node:url"
+import { listenOn, type Loopback } from "./loopback.ts"
 
 /** Runs a program on the files of the runtime. */
 export const run = <A, E>(effect: Effect.Effect<A, E, FileSystem.FileSystem>): Promise<A> =>
@@ -72,8 +73,7 @@ export const cutBytes = (bytes: Uint8Array, places: ReadonlyArray<number>): Read
 }
 
 /** A server of files that listens. */
-export interface FileServer extends AsyncDisposable {
-  readonly url: string
+export interface FileServer extends Loopback {
   /** What was asked for: the path and the range, if any. */
   readonly asked: ReadonlyArray<string>
 }
@@ -106,16 +106,5 @@ export const serveFiles = async (
     if (manner !== "breaks") return response.end(bytes)
     response.write(bytes.subarray(0, bytes.length >> 1), () => response.destroy())
   })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  if (address === null || typeof address === "string") throw new Error("the server has no port")
-  return {
-    url: `http://127.0.0.1:${address.port}`,
-    asked,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      })
-  }
+  return { ...await listenOn(server), asked }
 }

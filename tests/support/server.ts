@@ -5,6 +5,7 @@
  */
 import { createServer, type IncomingMessage } from "node:http"
 import { delta, events } from "./fetch.ts"
+import { listenOn } from "./loopback.ts"
 
 /** A request as the server saw it. */
 export interface Asked {
@@ -43,17 +44,11 @@ export const serve = async (
     if (typeof said === "string") return response.end(events(delta({ content: said }), delta({}, "stop"), "[DONE]"))
     response.write(events(delta({ content: said.breaksOffBehind })), () => response.destroy())
   })
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  if (address === null || typeof address === "string") throw new Error("the server has no port")
+  const loopback = await listenOn(server)
   return {
-    baseUrl: `http://127.0.0.1:${address.port}/v1`,
+    baseUrl: `${loopback.url}/v1`,
     asked,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      })
+    [Symbol.asyncDispose]: () => loopback[Symbol.asyncDispose]()
   }
 }
 

@@ -4,29 +4,14 @@
  * @module
  */
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-
-/** A server that listens. */
-export interface Listening extends AsyncDisposable {
-  /** Its address, up to and including the port. */
-  readonly url: string
-}
+import { listenOn, type Loopback } from "./loopback.ts"
 
 /** Starts a server; a client that leaves aborts the request's signal, and cancels the answer's body. */
-export const listen = async (answer: (request: Request) => Response | Promise<Response>): Promise<Listening> => {
+export const listen = (answer: (request: Request) => Response | Promise<Response>): Promise<Loopback> => {
   const server = createServer((incoming, outgoing) =>
     respond(answer, incoming, outgoing).catch((error: unknown) => outgoing.destroy(Error(String(error))))
   )
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const address = server.address()
-  if (address === null || typeof address === "string") throw new Error("the server has no port")
-  return {
-    url: `http://127.0.0.1:${address.port}`,
-    [Symbol.asyncDispose]: () =>
-      new Promise((resolve) => {
-        server.close(() => resolve())
-        server.closeAllConnections()
-      })
-  }
+  return listenOn(server)
 }
 
 const respond = async (
