@@ -103,13 +103,20 @@ const FINISH_REASONS: ReadonlyMap<Response.FinishReason, Finish["reason"]> = new
   ["content-filter", "filter"]
 ])
 
-const readUsage = ({ inputTokens, outputTokens }: Response.Usage): Usage | undefined =>
-  inputTokens.total === undefined || outputTokens.total === undefined ? undefined : {
-    inputTokens: inputTokens.total,
-    outputTokens: outputTokens.total,
-    ...outputTokens.reasoning !== undefined && { reasoningTokens: outputTokens.reasoning },
-    ...inputTokens.cacheRead !== undefined && { cachedTokens: inputTokens.cacheRead }
+const readUsage = ({ inputTokens, outputTokens }: Response.Usage): Usage | undefined => {
+  const [input, output] = [inputTokens.total, outputTokens.total].map(countOf)
+  if (input === undefined || output === undefined) return undefined
+  const [reasoning, cached] = [outputTokens.reasoning, inputTokens.cacheRead].map(countOf)
+  return {
+    inputTokens: input,
+    outputTokens: output,
+    ...reasoning !== undefined && { reasoningTokens: reasoning },
+    ...cached !== undefined && { cachedTokens: cached }
   }
+}
+
+/** A figure, which is an integer, unless it is below zero and so counts nothing. */
+const countOf = (value: number | undefined): number | undefined => value !== undefined && value >= 0 ? value : undefined
 
 const toModelError = (name: string, error: unknown, isBegun: boolean): ModelError => {
   const reason = AiError.isAiError(error) ? error.reason : undefined

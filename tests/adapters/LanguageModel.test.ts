@@ -107,6 +107,20 @@ test("a provider's text, reasoning, reason for the end and usage are a TextModel
   ])
 })
 
+test("figures that count nothing are no figures", async () => {
+  const usageOf = async (usage: Response.FinishPartEncoded["usage"]) => {
+    const [part] = await generate([finish("stop", usage)])
+    assert(part?._tag === "Finish")
+    return part.usage
+  }
+  assert.equal(await usageOf({ inputTokens: { total: -1 }, outputTokens: { total: 5 } }), undefined)
+  assert.equal(await usageOf({ inputTokens: { total: 10 }, outputTokens: { total: -1 } }), undefined)
+  assert.deepEqual(
+    await usageOf({ inputTokens: { total: 10, cacheRead: -1 }, outputTokens: { total: 5, reasoning: -1 } }),
+    { inputTokens: 10, outputTokens: 5 }
+  )
+})
+
 test("reasons for the end are mapped", async () => {
   const reasons = {
     stop: ["stop"],
