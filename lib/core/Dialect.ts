@@ -228,8 +228,9 @@ export interface Screened {
  * Searches a text for tags of the dialect and for special tokens of chat templates: what lets a text act as more than
  * what it is, in a prompt or in a row.
  *
- * With `replace`, their `<` becomes `‹` in every occurrence, and the `[` of a special token becomes `⁅`; a tag of a
- * custom dialect that has no `<` is left. Words are not touched: instructions stay what they are, text in their place.
+ * With `replace`, their `<` becomes `‹` in every occurrence, or else their `[` becomes `⁅`, or else a word joiner
+ * (U+2060) comes behind their first character; a tag of one character is left. Words are not touched: instructions stay
+ * what they are, text in their place.
  */
 export const screen = (
   dialect: Pick<Dialect, "sections" | "history">,
@@ -253,14 +254,11 @@ export const screen = (
   return { text: screened, replaced, ...tag !== undefined && { tag } }
 }
 
-const harmless = (tag: string): string =>
-  tag.includes("<") ? tag.replace("<", "‹") : BRACKETED.test(tag) ? tag.replace("[", "⁅") : tag
-
-/** Special tokens in square brackets, as Mistral, GLM and EXAONE have them. */
-const SQUARE = "\\[/?(?:INST|SYSTEM_PROMPT|THINK|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|TOOL_CONTENT|gMASK|sMASK)\\]" +
-  "|\\[\\|(?:system|user|assistant|tool|endofturn)\\|\\]"
-
-const BRACKETED = new RegExp(`^(?:${SQUARE})$`)
+const harmless = (tag: string): string => {
+  if (tag.includes("<")) return tag.replace("<", "‹")
+  if (tag.includes("[")) return tag.replace("[", "⁅")
+  return tag.replace(/(?<=^[^\u2060])(?!\u2060|$)/u, "\u2060")
+}
 
 /** The special tokens of widespread chat templates. */
 const SPECIAL = [
@@ -274,7 +272,9 @@ const SPECIAL = [
   // Cohere, T5 and NeMo, pictures of Gemma, Idefics, code models.
   "<(?:BOS|EOS)_TOKEN>|<extra_id_\\d{1,3}>|<SPECIAL_\\d{1,4}>",
   "<(?:start|end)_of_(?:image|utterance)>|<fim_(?:prefix|middle|suffix|pad)>",
-  SQUARE
+  // Mistral, GLM, EXAONE.
+  "\\[/?(?:INST|SYSTEM_PROMPT|THINK|AVAILABLE_TOOLS|TOOL_RESULTS|TOOL_CALLS|TOOL_CONTENT|gMASK|sMASK)\\]",
+  "\\[\\|(?:system|user|assistant|tool|endofturn)\\|\\]"
 ].join("|")
 
 /** The patterns of dialects that were screened for: to make one takes as long as to search a short text. */

@@ -225,13 +225,21 @@ test("screen: the first tag is named", () => {
   assert.equal(Dialect.screen(Dialect.v1, "a</s>b<think>", "reject").tag, "</s>")
 })
 
-test("screen: a tag without `<` cannot be replaced, and is named", () => {
-  assert.deepEqual(Dialect.screen(custom, "a[done]<s>b", "replace"), {
-    text: "a[done]‹s>b",
-    replaced: 1,
-    tag: "[done]"
-  })
+test("screen: a tag without `<` is made harmless by another sign, and one that cannot be is named", () => {
+  assert.deepEqual(Dialect.screen(custom, "a[done]<s>b", "replace"), { text: "a⁅done]‹s>b", replaced: 2 })
   assert.deepEqual(Dialect.screen(custom, "a.<think>", "reject"), { text: "a.<think>", replaced: 0 })
+  const withTags = (open: string, close: string) => ({ ...custom, sections: [{ ...custom.sections[0]!, open, close }] })
+  assert.deepEqual(Dialect.screen(withTags("### Thought", "💭💭"), "### Thought\n💭💭💭", "replace"), {
+    text: "#\u2060## Thought\n💭\u2060💭\u2060💭",
+    replaced: 3
+  })
+  for (const tag of ["#", "a\u2060", "\u2060a"]) {
+    assert.deepEqual(Dialect.screen(withTags(tag, "[done]"), `${tag}[done]`, "replace"), {
+      text: `${tag}⁅done]`,
+      replaced: 1,
+      tag
+    })
+  }
 })
 
 const riddled = fc
@@ -250,6 +258,28 @@ law(
     assert.equal(screened.text.replaceAll("‹", "<"), text.replaceAll("‹", "<"))
     assert.equal(screened.text.split("‹").length - text.split("‹").length, screened.replaced)
     assert.deepEqual(Dialect.screen(dialect, screened.text, "replace"), { text: screened.text, replaced: 0 })
+  }
+)
+
+law(
+  "screen: whatever the tags are, none is left where all can be replaced",
+  fc.tuple(
+    fc.array(fc.string({ unit: fc.constantFrom("a", "b", "#", "[", "<", "‹"), minLength: 2, maxLength: 4 }), {
+      minLength: 8,
+      maxLength: 8
+    }),
+    fc.array(fc.constantFrom("a", "b", "#", "[", "<", "‹"), { maxLength: 40 }).map((units) => units.join(""))
+  ),
+  ([[a, b, c, d, e, f, g, h], text]) => {
+    const section = { ...custom.sections[0]!, newlines: [] }
+    const sections = ([[a, b], [c, d], [e, f]] as const).map(([open, close]) => ({
+      ...section,
+      open: open!,
+      close: close!
+    }))
+    const screened = Dialect.screen({ sections, history: { ...custom.history, open: g!, close: h! } }, text, "replace")
+    assert.deepEqual(Object.keys(screened), ["text", "replaced"])
+    for (const tag of [a, b, c, d, e, f, g, h]) assert.ok(!screened.text.includes(tag!), tag)
   }
 )
 
