@@ -5,7 +5,7 @@
  * where they cannot be, they are left out.
  *
  * ```sh
- * npm run bench                        # one page; the last, memory, takes hours
+ * npm run bench                        # one page; the last, memory, writes 25 GB
  * npm run bench -- memory 0.5          # one subject, with its arguments
  * npm run bench -- --short             # all, on little input: to see that they work
  * ```
