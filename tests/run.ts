@@ -19,7 +19,7 @@ interface Runtime {
 const runtimes: ReadonlyArray<Runtime> = [
   {
     name: "Node",
-    command: ["node", "--test", "tests/**/*.test.ts"],
+    command: ["node", "--test", "--test-concurrency=2", "tests/**/*.test.ts"],
     passed: /^ℹ pass (\d+)/m,
     failed: /^ℹ fail (\d+)/m
   },
