@@ -8,6 +8,7 @@ import assert from "node:assert/strict"
 import { readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
+import { Worker } from "node:worker_threads"
 import { gzipSync, zstdCompressSync } from "node:zlib"
 import * as Dataset from "../../lib/adapters/Dataset.ts"
 import * as GptTokenizer from "../../lib/adapters/GptTokenizer.ts"
@@ -212,6 +213,24 @@ testIn("read: where no number is named, it goes over to threads within a file on
   assert.deepEqual(await readAll(input, options), all)
   // Threads that cannot be made ready are not waited for.
   assert.deepEqual(await readAll(input, { ...options, tokenizer: join(folder, "none.json") }), all)
+})
+
+/** The number of the next thread: they are numbered in the order of their start. */
+const nextThread = async (): Promise<number> => {
+  const worker = new Worker("", { eval: true })
+  const { threadId } = worker
+  await worker.terminate()
+  return threadId
+}
+
+testIn("read: where no number is named, a small file starts no thread, and where one is, it does", async (folder) => {
+  const input = join(folder, "in.jsonl")
+  writeFileSync(input, traces(5))
+  for (const [workers, started] of [[undefined, 0], [0, 0], [2, 2]] as const) {
+    const before = await nextThread()
+    await readAll(input, { eta: 512, ...workers !== undefined && { workers } })
+    assert.equal(await nextThread() - before - 1, started, `${workers}`)
+  }
 })
 
 testIn(
