@@ -41,7 +41,8 @@ export const make = ({ maxEventSize }: Options): Parser => {
   // Whether a CR ended the last line, so that a LF that comes next belongs to it, also across chunks.
   let afterReturn = false
   let name = ""
-  let data: Array<string> = []
+  let data = ""
+  // With the newline behind each line.
   let dataSize = 0
   let isOverfull = false
   let events: Array<ServerEvent> = []
@@ -49,40 +50,43 @@ export const make = ({ maxEventSize }: Options): Parser => {
   const overflow = (): void => {
     isOverfull = true
     pieces = []
-    data = []
+    data = ""
     events.push({ name: "error", data: `an event is larger than ${maxEventSize} characters` })
   }
 
   const readField = (field: string, value: string): void => {
     if (field === "data") {
+      data = dataSize === 0 ? value : `${data}\n${value}`
       dataSize += value.length + 1
       if (dataSize > maxEventSize + 1) return overflow()
-      data.push(value)
     } else if (field === "event") name = value
     else if (field === "error") events.push({ name: "error", data: value })
   }
 
   const dispatch = (): void => {
     // An event with empty data is none: a server that writes blank lines to keep the connection open says nothing.
-    if (dataSize > 1) events.push({ name: name || "message", data: data.join("\n") })
+    if (dataSize > 1) events.push({ name: name || "message", data })
     name = ""
-    data = []
+    data = ""
     dataSize = 0
   }
 
-  const readLine = (end: string): void => {
-    if (pieceSize + end.length > maxEventSize) return overflow()
-    let line = end
+  /** Reads the line that ends with these characters of a text; its fields are cut out of it, and it is not. */
+  const readLine = (text: string, from: number, to: number): void => {
+    if (pieceSize + to - from > maxEventSize) return overflow()
     if (pieces.length > 0) {
-      pieces.push(end)
-      line = pieces.join("")
+      pieces.push(text.slice(from, to))
+      const line = pieces.join("")
       pieces = []
       pieceSize = 0
+      return readLine(line, 0, line.length)
     }
-    if (line === "") return dispatch()
+    if (from === to) return dispatch()
+    if (text.startsWith("data:", from)) return readField("data", valueAt(text, from + 5, to))
+    const line = text.slice(from, to)
     const colon = line.indexOf(":")
     if (colon === -1) return readField(line, "")
-    readField(line.slice(0, colon), line.slice(line[colon + 1] === " " ? colon + 2 : colon + 1))
+    readField(line.slice(0, colon), valueAt(line, colon + 1, line.length))
   }
 
   const takeEvents = (): Array<ServerEvent> => {
@@ -103,7 +107,7 @@ export const make = ({ maxEventSize }: Options): Parser => {
       while (!isOverfull && (feed !== -1 || carriage !== -1)) {
         const isFeed = carriage === -1 || feed !== -1 && feed < carriage
         const end = isFeed ? feed : carriage
-        readLine(chunk.slice(start, end))
+        readLine(chunk, start, end)
         start = !isFeed && feed === end + 1 ? end + 2 : end + 1
         if (feed !== -1 && feed < start) feed = chunk.indexOf("\n", start)
         if (carriage !== -1 && carriage < start) carriage = chunk.indexOf("\r", start)
@@ -116,9 +120,12 @@ export const make = ({ maxEventSize }: Options): Parser => {
       return takeEvents()
     },
     end: () => {
-      if (!isOverfull && pieceSize > 0) readLine("")
+      if (!isOverfull && pieceSize > 0) readLine("", 0, 0)
       if (!isOverfull) dispatch()
       return takeEvents()
     }
   }
 }
+
+/** The value of a field that begins at an index, behind a blank. */
+const valueAt = (text: string, from: number, to: number): string => text.slice(text[from] === " " ? from + 1 : from, to)
