@@ -33,7 +33,8 @@ export const make = (): Frame => {
     find: (text) => {
       if (head === "") return undefined
       const end = text.length - tail.length
-      if (end < head.length || !text.endsWith(tail) || !text.startsWith(head)) {
+      // `startsWith` and `endsWith` take several times as long.
+      if (end < head.length || text.slice(end) !== tail || text.slice(0, head.length) !== head) {
         misses++
         head = ""
         return undefined
