@@ -120,15 +120,16 @@ export const make = (options: Options): TextModel => {
     return new ModelError({ reason, message, ...more })
   }
 
-  const attempt = (body: string): Stream.Stream<Part, ModelError> =>
-    Stream.unwrap(Effect.gen(function* () {
+  const attempt = (body: string, giving: Giving): Stream.Stream<Part, ModelError> => {
+    const parts = Effect.gen(function* () {
       const reader = makeReader(makeParser(maxEventSize), finish, fail)
-      const silence = yield* watch({ idleBytes, idleTokens }, (limit, what) =>
-        fail(reader.isBegun() ? "interrupted" : "unreachable", `${what} came for ${Duration.format(limit)}`))
+      const silence = yield* watch(
+        { idleBytes, idleTokens },
+        (limit, what) =>
+          fail(reader.isBegun() ? "interrupted" : "unreachable", `${what} came for ${Duration.format(limit)}`)
+      )
       const controller = yield* Effect.acquireRelease(
-        Effect.sync(() =>
-          new AbortController()
-        ),
+        Effect.sync(() => new AbortController()),
         (controller) => Effect.sync(() => controller.abort())
       )
       // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
@@ -141,8 +142,10 @@ export const make = (options: Options): TextModel => {
       // A web page is no model's answer, and asking again would not make it one.
       const type = response.headers.get("content-type") ?? ""
       if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
-      return yield* readParts(response, reader, silence, maxAnswerSize, fail)
-    }))
+      return yield* readParts(response, { reader, silence, maxAnswerSize, fail, ...giving })
+    })
+    return Stream.unwrap(Effect.mapError(parts, giving.told))
+  }
 
   return {
     name: model,
@@ -154,17 +157,18 @@ export const make = (options: Options): TextModel => {
         }
         const body = JSON.stringify(renderBody(request, options))
         let isBegun = false
-        return attempt(body).pipe(
-          Stream.mapArray((parts) => {
+        const giving: Giving = {
+          given: () => {
             isBegun = true
-            return parts
-          }),
-          Stream.mapError((error) => {
+          },
+          told: (error) => {
             // What may pass at another try, and broke off an answer that had begun, is one thing to whoever reads it.
             if (isBegun && Retry.mayPass(error)) return change(error, { reason: "interrupted" })
             const asked = Retry.tooLong(error, maxRetryAfter)
             return asked === undefined ? error : change(error, { message: `${error.message} (${asked})` })
-          }),
+          }
+        }
+        return attempt(body, giving).pipe(
           Stream.retry(
             BACKOFF.pipe(
               Schedule.upTo({ times: retries }),
@@ -502,13 +506,26 @@ const describe = (cause: unknown): string => {
 
 // ---- the answer
 
+/** What comes of an attempt: to do both here spares a stage for each, which every read would go through. */
+interface Giving {
+  /** Told when parts are given. */
+  readonly given: () => void
+  /** Makes of an error what is told of it. */
+  readonly told: (error: ModelError) => ModelError
+}
+
+/** What an answer is read with. */
+interface Reading extends Giving {
+  readonly reader: Reader
+  readonly silence: Silence
+  readonly maxAnswerSize: number
+  readonly fail: Fail
+}
+
 /** Reads an answer: an array of parts for each read that has any. Leaving the stream closes the connection. */
 const readParts = (
   { body }: Response,
-  reader: Reader,
-  { wait, expectText, textCame }: Silence,
-  maxAnswerSize: number,
-  fail: Fail
+  { reader, silence: { wait, expectText, textCame }, maxAnswerSize, fail, given, told }: Reading
 ): Effect.Effect<Stream.Stream<Part, ModelError>, never, Scope.Scope> =>
   Effect.gen(function* () {
     const bytes = (body ?? new Blob().stream()).getReader()
@@ -520,7 +537,8 @@ const readParts = (
       const parts: Array<Part> = []
       for (const one of found) {
         if (one._tag === "ModelError") {
-          over = Effect.fail(one)
+          // Behind the parts that came with it, of which it depends what is told.
+          over = Effect.suspend(() => Effect.fail(told(one)))
           break
         }
         parts.push(one)
@@ -532,6 +550,7 @@ const readParts = (
       }
       if (!Arr.isReadonlyArrayNonEmpty(parts)) return over ?? step
       textCame()
+      given()
       return Effect.succeed(parts)
     }
     const end = (): Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> => {
