@@ -13,11 +13,12 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import type * as Pull from "effect/Pull"
+import * as Pull from "effect/Pull"
 import * as Redacted from "effect/Redacted"
 import * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as Dialect from "../core/Dialect.ts"
 import * as Frame from "../core/Frame.ts"
@@ -120,8 +121,9 @@ export const make = (options: Options): TextModel => {
     return new ModelError({ reason, message, ...more })
   }
 
-  const attempt = (body: string, giving: Giving): Stream.Stream<Part, ModelError> => {
-    const parts = Effect.gen(function* () {
+  /** Sends a request, and gives the first parts of its answer, and what gives the others. */
+  const attempt = (body: string): Effect.Effect<Begun, ModelError, Scope.Scope> =>
+    Effect.gen(function* () {
       const reader = makeReader(makeParser(maxEventSize), finish, fail)
       const silence = yield* watch(
         { idleBytes, idleTokens },
@@ -142,10 +144,10 @@ export const make = (options: Options): TextModel => {
       // A web page is no model's answer, and asking again would not make it one.
       const type = response.headers.get("content-type") ?? ""
       if (type.startsWith("text/html")) return yield* fail("not-found", `the answer is ${type}`)
-      return yield* readParts(response, { reader, silence, maxAnswerSize, fail, ...giving })
+      const parts = yield* readParts(response, reader, silence, maxAnswerSize, fail)
+      const first = yield* Pull.catchDone(parts, () => Effect.die("an answer ends with a part, or an error"))
+      return { first, parts }
     })
-    return Stream.unwrap(Effect.mapError(parts, giving.told))
-  }
 
   return {
     name: model,
@@ -156,31 +158,35 @@ export const make = (options: Options): TextModel => {
           return Stream.fail(new ModelError({ reason: "refused", message }))
         }
         const body = JSON.stringify(renderBody(request, options))
-        let isBegun = false
-        const giving: Giving = {
-          given: () => {
-            isBegun = true
-          },
-          told: (error) => {
-            // What may pass at another try, and broke off an answer that had begun, is one thing to whoever reads it.
-            if (isBegun && Retry.mayPass(error)) return change(error, { reason: "interrupted" })
+        // To retry the stream would be several stages more for all that comes behind the first parts.
+        const begun = inFork(attempt(body)).pipe(
+          Effect.retry(BACKOFF.pipe(
+            Schedule.upTo({ times: retries }),
+            Schedule.while(({ input }) => Retry.mayPass(input) && Retry.tooLong(input, maxRetryAfter) === undefined)
+          )),
+          Effect.mapError((error) => {
             const asked = Retry.tooLong(error, maxRetryAfter)
             return asked === undefined ? error : change(error, { message: `${error.message} (${asked})` })
-          }
-        }
-        return attempt(body, giving).pipe(
-          Stream.retry(
-            BACKOFF.pipe(
-              Schedule.upTo({ times: retries }),
-              Schedule.while(({ input }) =>
-                !isBegun && Retry.mayPass(input) && Retry.tooLong(input, maxRetryAfter) === undefined
-              )
-            )
-          )
+          })
         )
+        return Stream.unwrap(Effect.map(begun, ({ first, parts }) => {
+          let isFirst = true
+          return Stream.fromPull(Effect.succeed(Effect.suspend((): Parts => {
+            if (!isFirst) return parts
+            isFirst = false
+            return Effect.succeed(first)
+          })))
+        }))
       })
   }
 }
+
+/** Gives an effect a scope within its own, which is closed at once where the effect fails. */
+const inFork = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A, E, Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    return yield* Effect.onError(Scope.provide(effect, scope), (cause) => Scope.close(scope, Exit.failCause(cause)))
+  })
 
 const change = (
   { reason, message, status, retryAfter }: ModelError,
@@ -506,39 +512,37 @@ const describe = (cause: unknown): string => {
 
 // ---- the answer
 
-/** What comes of an attempt: to do both here spares a stage for each, which every read would go through. */
-interface Giving {
-  /** Told when parts are given. */
-  readonly given: () => void
-  /** Makes of an error what is told of it. */
-  readonly told: (error: ModelError) => ModelError
-}
+/** Gives the next parts of an answer. */
+type Parts = Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError>
 
-/** What an answer is read with. */
-interface Reading extends Giving {
-  readonly reader: Reader
-  readonly silence: Silence
-  readonly maxAnswerSize: number
-  readonly fail: Fail
+/** An answer of which the first parts are there. */
+interface Begun {
+  readonly first: Arr.NonEmptyReadonlyArray<Part>
+  readonly parts: Parts
 }
 
 /** Reads an answer: an array of parts for each read that has any. Leaving the stream closes the connection. */
 const readParts = (
   { body }: Response,
-  { reader, silence: { wait, expectText, textCame }, maxAnswerSize, fail, given, told }: Reading
-): Effect.Effect<Stream.Stream<Part, ModelError>, never, Scope.Scope> =>
+  reader: Reader,
+  { wait, expectText, textCame }: Silence,
+  maxAnswerSize: number,
+  fail: Fail
+): Effect.Effect<Parts, never, Scope.Scope> =>
   Effect.gen(function* () {
     const bytes = (body ?? new Blob().stream()).getReader()
     yield* Effect.addFinalizer(() => Effect.promise(() => bytes.cancel().catch(() => {})))
     let over: Pull.Pull<never, ModelError> | undefined
     let size = 0
+    let isBegun = false
 
-    const give = (found: ReadonlyArray<Part | ModelError>): Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> => {
+    const give = (found: ReadonlyArray<Part | ModelError>): Parts => {
       const parts: Array<Part> = []
       for (const one of found) {
         if (one._tag === "ModelError") {
-          // Behind the parts that came with it, of which it depends what is told.
-          over = Effect.suspend(() => Effect.fail(told(one)))
+          // What may pass at another try, and broke off an answer that had begun, is one thing to whoever reads it.
+          const isBroken = (isBegun || parts.length > 0) && Retry.mayPass(one)
+          over = Effect.fail(isBroken ? change(one, { reason: "interrupted" }) : one)
           break
         }
         parts.push(one)
@@ -550,14 +554,14 @@ const readParts = (
       }
       if (!Arr.isReadonlyArrayNonEmpty(parts)) return over ?? step
       textCame()
-      given()
+      isBegun = true
       return Effect.succeed(parts)
     }
-    const end = (): Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> => {
+    const end = (): Parts => {
       over = Cause.done()
       return give(reader.end())
     }
-    const step: Pull.Pull<Arr.NonEmptyReadonlyArray<Part>, ModelError> = Effect.matchEffect(
+    const step: Parts = Effect.matchEffect(
       wait(() => bytes.read(), (cause) => fail("interrupted", `the answer broke off: ${describe(cause)}`)),
       {
         onSuccess: ({ done, value }) => done ? end() : give(reader.feed(value)),
@@ -567,11 +571,11 @@ const readParts = (
         }
       }
     )
-    return Stream.fromPull(Effect.succeed(Effect.suspend(() => {
+    return Effect.suspend(() => {
       if (over !== undefined) return over
       expectText()
       return step
-    })))
+    })
   })
 
 /** Whether the answer is JSON as a whole or a stream of events: servers mislabel both, so its first character decides. */
