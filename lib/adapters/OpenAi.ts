@@ -132,7 +132,7 @@ export const make = (options: Options): TextModel => {
       )
       const controller = yield* Effect.acquireRelease(
         Effect.sync(() => new AbortController()),
-        (controller) => Effect.sync(() => controller.abort())
+        (controller) => Effect.sync(() => controller.abort(LEFT))
       )
       // Taken out of the options first: some runtimes refuse a `fetch` that is called as a method.
       const fetch = options.fetch ?? globalThis.fetch
@@ -206,6 +206,9 @@ type Fail = (
   state: string,
   more?: { readonly status?: number; readonly retryAfter?: number }
 ) => ModelError
+
+/** Why a request is aborted behind its end, or before it: made once, since an error takes as long as a short answer. */
+const LEFT = new DOMException("The answer is not wanted any more", "AbortError")
 
 /** The most of a state that a message shows, in UTF-16 code units. */
 const MAX_STATE_SIZE = 1000
