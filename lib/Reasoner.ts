@@ -148,7 +148,7 @@ export interface Fault {
 /** What reasoning came to. */
 export interface Solution {
   readonly outcome: Outcome
-  /** The conclusion, if there is one. */
+  /** The conclusion, if there is one, without white space around it; the outcome has it as it was written. */
   readonly conclusion: string | null
   readonly state: State
 }
@@ -198,7 +198,7 @@ export const solve = (
   return Stream.runFold(reason(first, options), () => first, (state, event) => "state" in event ? event.state : state)
     .pipe(Effect.map((state) => {
       const outcome = state.outcome!
-      return { outcome, conclusion: "conclusion" in outcome ? outcome.conclusion : null, state }
+      return { outcome, conclusion: "conclusion" in outcome ? outcome.conclusion?.trim() ?? null : null, state }
     }))
 }
 

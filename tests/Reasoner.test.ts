@@ -478,7 +478,7 @@ test("Concluded: one iteration is enough", async () => {
   const { layer, requests } = scripted(thinking("6 × 7 is 42.", "\nIt is 42."))
   const solution = await solved("What is 6 × 7?", layer, v1)
   assert.deepEqual(solution.outcome, { _tag: "Concluded", conclusion: "\nIt is 42." })
-  assert.equal(solution.conclusion, "\nIt is 42.")
+  assert.equal(solution.conclusion, "It is 42.")
   assert.equal(solution.state.index, 1)
   assert.deepEqual(requests, [{
     messages: [{ role: "user", content: "What is 6 × 7?" }],
