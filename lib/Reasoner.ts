@@ -170,7 +170,9 @@ export class ReasonerError extends Base {}
 /**
  * Reasons about a question, or goes on from a saved state, to the end. Throws a RangeError for a bad option.
  *
- * Dialect, eta, gamma, carry and guide are those of the state, where they are left out; other options are not saved. A state that was exhausted goes on where the limits now allow it.
+ * Dialect, eta, gamma, carry and guide are those of the state, where they are left out; other options are
+ * not saved. A state that is asked to go on does so, whatever it came to, unless it concluded: one that was exhausted only
+ * where the limits now allow it, and one that made no progress as if it had.
  */
 export const reason = (
   from: Question | State,
@@ -336,6 +338,10 @@ const known = (name: string): Dialect.Dialect => {
 /** Estimates the tokens of a text where no tokenizer is at hand: a token is about four bytes. */
 export const estimate = (text: string): number => Math.ceil(new TextEncoder().encode(text).length / 4)
 
+/** Whether a trajectory was exhausted, and a conclusion was forced. */
+const hasConclusion = (outcome: Outcome | null): outcome is Outcome & { readonly conclusion: string } =>
+  outcome?._tag === "Exhausted" && outcome.conclusion !== null
+
 const isState = (from: Question | State): from is State => typeof from === "object" && "version" in from
 
 /** What a model writes in an attempt, over one or more requests, and how the last one ended. */
@@ -354,12 +360,13 @@ type Request = TextModel.Request & Required<Pick<TextModel.Request, "prompt" | "
 
 /** The stream of one turn: the model's attempts, what is done about their faults, and the state that comes of it. */
 const turn = (
-  state: State,
+  before: State,
   settings: Settings,
   model: TextModel.TextModel,
   began: number
 ): Stream.Stream<Event, ReasonerError> => {
   const { dialect, eta, gamma, carry, limits, repairs, count, guide, cuts } = settings
+  const state = before.outcome?._tag === "NoProgress" ? { ...before, stagnation: Stagnation.none } : before
   const index = state.index + 1
   const question = harmlessly(state.question, settings)
   const history = carriedOn(state, settings)
@@ -682,13 +689,18 @@ const turn = (
 
   return Stream.unwrap(Effect.map(elapsed, (elapsed): Stream.Stream<Event, ReasonerError> => {
     const { outcome } = state
-    if (outcome !== null && !(outcome._tag === "Exhausted" && outcome.conclusion === null)) {
+    const room = ledger.room(prompt.prompt)
+    const limit = state.index >= limits.iterations
+      ? "iterations"
+      : room.tokens < 1
+      ? room.limit
+      : limits.time !== undefined && elapsed >= limits.time
+      ? "time"
+      : undefined
+    if (outcome?._tag === "Concluded" || limit !== undefined && hasConclusion(outcome)) {
       return Stream.make({ _tag: "TrajectoryEnded", outcome, state })
     }
-    const room = ledger.room(prompt.prompt)
-    if (state.index >= limits.iterations) return exhausted("iterations")
-    if (room.tokens < 1) return exhausted(room.limit)
-    if (limits.time !== undefined && elapsed >= limits.time) return exhausted("time")
+    if (limit !== undefined) return exhausted(limit)
     return Stream.concat(
       Stream.make<[Event]>({
         _tag: "IterationStarted",

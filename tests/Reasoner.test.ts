@@ -699,6 +699,29 @@ test("Malformed, Truncated, Empty: the last good state is kept, and what was spe
   }
 })
 
+test("whatever a state came to, it goes on when it is asked to, unless it concluded", async () => {
+  const same = Array.from({ length: 4 }, () => summed("a b"))
+  const cases: ReadonlyArray<readonly [ReadonlyArray<TextModel.Reply>, State.Outcome["_tag"], Reasoner.Options?]> = [
+    [[summed("s1"), "<think>\nSo."], "Malformed"],
+    [[summed("s1"), cutOff("<think>\nSo.")], "Truncated"],
+    [[summed("s1"), ""], "Empty"],
+    [same, "NoProgress"],
+    [[summed("s1")], "Exhausted", { limits: { iterations: 1 } }],
+    [[summed("s1"), "It is 42."], "Exhausted", { limits: { iterations: 1 }, conclude: "force" }]
+  ]
+  for (const [replies, tag, more] of cases) {
+    const first = scripted(...replies)
+    const { outcome, state } = await solved("q", first.layer, { ...v1, repairs: [], stagnation: {}, ...more })
+    assert.equal(outcome._tag, tag)
+    // The rule against stagnation begins anew: twice the same is not too often.
+    const second = scripted(summed("a b"), summed("a b"), thinking("So.", "Done."))
+    const on = await solved(state, second.layer, { ...v1, repairs: [], stagnation: {} })
+    assert.deepEqual([on.outcome, on.state.index], [{ _tag: "Concluded", conclusion: "Done." }, state.index + 3], tag)
+    assert.equal(on.state.meter.requests, first.requests.length + 3)
+    assert.deepEqual((await solved(on.state, scripted().layer, v1)).state, on.state)
+  }
+})
+
 test("Malformed: the detail says why", async () => {
   const detail = async (reply: TextModel.Reply, options: Reasoner.Options = {}): Promise<string> => {
     const { outcome } = await solved("q", scripted(reply).layer, { ...v1, repairs: [], ...options })
@@ -983,7 +1006,7 @@ test("conclude: a state that was exhausted before is concluded when it is asked 
     const limits = { iterations: 1 }
     const { state } = yield* Reasoner.solve("q", { ...v1, limits })
     const forced = yield* Reasoner.solve(state, { ...v1, limits, conclude: "force" })
-    const again = yield* Reasoner.solve(forced.state, { ...v1, conclude: "force" })
+    const again = yield* Reasoner.solve(forced.state, { ...v1, limits, conclude: "force" })
     assert.deepEqual([again.outcome, again.state.meter], [forced.outcome, forced.state.meter])
     return forced.conclusion
   })
