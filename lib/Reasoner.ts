@@ -290,6 +290,14 @@ const settle = (options: Options, saved?: State["settings"]): Settings => {
   }
   if (stagnation !== undefined && stagnation !== "off") {
     requireInteger("the count of the rule against stagnation", stagnation.count ?? 1, 1)
+    for (const name of ["repeats", "wanders"] as const) {
+      const share = stagnation[name] ?? 0
+      if (!(share >= 0)) {
+        throw new RangeError(
+          `Cannot reason: ${name} of the rule against stagnation is ${share}, and must be at least 0`
+        )
+      }
+    }
   }
   const count = tokenizer?.count ?? estimate
   const cuts = guide === null ? undefined : { ...guide, eta, count }
@@ -883,7 +891,7 @@ const makeLedger = (before: Meter.Meter, { limits, count, exact }: Settings): Le
     isEstimated: () => isEstimated,
     scale: () => counted === 0 ? 1 : spent.outputTokens / counted,
     room: (prompt) => {
-      const tokens = limits.tokens === undefined ? Infinity : limits.tokens - total().outputTokens
+      const tokens = limits.tokens === undefined ? Infinity : Math.floor(limits.tokens) - total().outputTokens
       const bought = affordable(prompt)
       return bought < tokens ? { tokens: bought, limit: "cost" } : { tokens, limit: "tokens" }
     }

@@ -148,13 +148,14 @@ export const sign = (state: State, { secret }: SignOptions): Effect.Effect<Signe
  * order of fields and white space do not matter, and a field that no state has adds nothing.
  *
  * An old state of the same trajectory is still a state: whoever keeps them can go back. Dies with a RangeError where the
- * secret is too short.
+ * secret is too short, and for a bad `maxAge`.
  */
 export const verify = (
   json: unknown,
   { secret, maxAge = Infinity }: VerifyOptions
 ): Effect.Effect<State, StateError> =>
   Effect.gen(function* () {
+    if (!(maxAge >= 0)) throw new RangeError(`Cannot verify a state: maxAge is ${maxAge}, and must be at least 0`)
     const state = yield* Effect.fromResult(parse(json))
     const { signature } = Result.getOrElse(
       typeof json === "string" ? readSignature(json) : readSignatureValue(json),

@@ -95,7 +95,7 @@ export const summarize = (
       }
       const checked = Summary.check(written.success, standard)
       if (checked._tag === "Checked") return Result.succeed(checked)
-      if (left <= 0) return Result.fail(checked)
+      if (!(left > 0)) return Result.fail(checked)
       attempt++
     }
   })

@@ -1361,6 +1361,7 @@ test("errors: a bad option or question is a RangeError, before anything is asked
   throws(/a tail is carried on, and takes a tokenizer/, { ...state, settings: { ...state.settings, carry: tail } }, {})
   throws(/^RangeError: Cannot go on in dialect plus: the state is of dialect v1/, state, { dialect: Dialect.plus })
   throws(/^RangeError: Cannot go on in dialect mine/, { ...state, settings: { ...state.settings, dialect: "mine" } })
+  throws(/wanders of the rule against stagnation is NaN/, "q", { stagnation: { wanders: NaN } })
   throws(/the last message of the question must be the user's/, [])
   throws(/the last message of the question must be the user's/, [{ role: "assistant", content: "So" }])
 })

@@ -214,6 +214,10 @@ test("verify: a signature holds for as long as maxAge", () =>
       "Cannot read a state: it was signed 1001 ms ago, and maxAge is 1000"
     ])
     assert.deepEqual(yield* State.verify(signed, { secret }), example)
+    for (const maxAge of [NaN, -1]) {
+      const defect = yield* Effect.catchDefect(State.verify(signed, { secret, maxAge }), Effect.succeed)
+      assert.match(String(defect), /^RangeError: Cannot verify a state: maxAge is (?:NaN|-1)/)
+    }
   }).pipe(Effect.provide(TestClock.layer()), Effect.runPromise))
 
 test("sign: a secret that can be guessed is a mistake", async () => {

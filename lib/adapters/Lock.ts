@@ -69,8 +69,17 @@ export const take = (
       else if (isMoved) yield* files.rename(own, path)
       if (!isStale || !(yield* create)) return yield* new Taken({ message: "another run has just opened it" })
     })
+    // Between its file and its entry here, a lock would be taken for one that an earlier process of this number had.
+    const acquireAlone = Effect.suspend(() => {
+      if (beingTaken.has(path)) return Effect.fail(new Taken({ message: "another run is just opening it" }))
+      beingTaken.add(path)
+      return acquire.pipe(
+        Effect.andThen(Effect.sync(() => held.add(path))),
+        Effect.ensuring(Effect.sync(() => beingTaken.delete(path)))
+      )
+    })
     yield* Effect.acquireRelease(
-      Effect.andThen(acquire, Effect.sync(() => held.add(path))),
+      acquireAlone,
       () => Effect.andThen(Effect.sync(() => held.delete(path)), remove(path))
     )
   })
@@ -88,6 +97,9 @@ let taken = 0
 
 /** The locks that this process holds. */
 const held = new Set<string>()
+
+/** The locks that this process is about to hold, or to find taken. */
+const beingTaken = new Set<string>()
 
 /** Where the lock of a file is: one place, whatever links lead to the file. */
 const pathOf = (file: string): Effect.Effect<string, PlatformError.PlatformError, FileSystem.FileSystem> =>

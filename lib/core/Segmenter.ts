@@ -296,7 +296,7 @@ const evenCapacity = (pieces: ReadonlyArray<Piece>, most: number, eta: number): 
     }
     return segments
   }
-  let low = pieces.reduce((largest, { tokens }) => Math.max(largest, tokens), 1)
+  let low = Math.ceil(pieces.reduce((largest, { tokens }) => Math.max(largest, tokens), 1))
   let high = eta
   while (low < high) {
     const middle = (low + high) >> 1

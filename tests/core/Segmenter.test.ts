@@ -213,6 +213,12 @@ law(
   400
 )
 
+test("even packing: a count of parts of a token comes to an end", () => {
+  const text = "\n\nHowever it ends. And so on it goes\n"
+  const segments = Segmenter.segment(text, { eta: 26, count: (text) => text.length / 3.7, packing: "even" })
+  assert.equal(textsOf(segments).join(""), text)
+})
+
 law("even packing: no smaller capacity would do, for counts that add up", addingUp, ({ text, ...options }) => {
   const pieces = piecesOf(text, options)
   const segments = segment(text, { ...options, packing: "even" })
