@@ -4,7 +4,7 @@
  * A reader knows the columns of a kind of dataset; which reader it takes is detected, or named:
  *
  * - `openr1`: OpenR1-Math-220k, whose `generations` are several answers to one `problem`;
- * - `s1k`: s1K and s1K-1.1, the trajectories and attempts of DeepSeek, then of Gemini; a text or a list;
+ * - `s1k`: s1K and s1K-1.1, the trajectories and attempts of DeepSeek, then of Gemini;
  * - `limo`: LIMO and LIMO-v2, whose `solution` is the reasoning, and whose `answer` is the conclusion;
  * - `nemotron`: Llama-Nemotron-Post-Training v1 and v1.1 (`input`, `output`), Nemotron-Post-Training-v1 (`messages`);
  *   where reasoning is off, there is none;
@@ -27,6 +27,10 @@
  * A text that begins with the opening tag of reasoning is a whole answer wherever it stands, or, where nothing follows
  * the closing tag, reasoning in its wrapping. The question is a text where it is one message of the user's, and else the
  * messages before the answer.
+ *
+ * A list of one text is that text, as early revisions of s1K have it; a column that holds several texts is rejected where
+ * one is wanted, and not read in part. A conclusion may be a number. Half a surrogate pair, which no UTF-8 file can hold,
+ * is read as U+FFFD.
  *
  * @module
  */
@@ -55,12 +59,14 @@ export interface Options {
   /** What reads the answer, `columns` where `reasoning` or `conclusion` is named; detected when left out. */
   readonly reader?: ReaderName
   /**
-   * Which of several answers to a question are read; datasets with one answer are read the same whatever is said.
+   * Which of several answers to a question are read; datasets with one answer are read the same whatever is said, unless
+   * `correct` is, and the record calls it wrong.
    *
    * `first`, the default: the first that is not known to be incomplete, or else the first. `correct`: of those, the
    * first that `correctness_math_verify` calls correct, or else `correctness_llama` (which judges what the other could
-   * not make out), or s1K's grade "Yes"; where there is none, a rejection. `all`: each, with an id that ends in `/` and
-   * its number from 1; an incomplete one gives a rejection.
+   * not make out), `is_correct` or `correct`, or s1K's grade "Yes"; where there is none, a rejection, and so is an answer
+   * beside which one of these columns is false, and none is true. `all`: each, with an id that ends in `/` and its
+   * number from 1; an incomplete one gives a rejection.
    */
   readonly generations?: Generations
   /** The column of the question, a text or a list of messages; detected when left out. */
@@ -73,6 +79,8 @@ export interface Options {
   readonly reference?: string
   /** Where the record came from; `id` names a record that has no id of its own. */
   readonly place?: Rejection.Place
+  /** The start of the file's path that is left out of ids made of it and of the line; all but its last part by default. */
+  readonly root?: string
 }
 
 /** Which of several answers to a question are read. */
@@ -89,11 +97,9 @@ export const read = (
   }
   const reader = readerOf(Object.keys(record), options)
   const found = reader.find(record, generations)
-  const none = Rejection.make(
-    "no-reasoning",
-    `No column holds reasoning, and no answer has think tags: ${columnsOf(record)}`
+  return (found.length > 0 ? found : [{ answer: lacks("reasoning", record, []) }]).map((found) =>
+    finish(record, reader, found, options)
   )
-  return (found.length > 0 ? found : [{ answer: none }]).map((found) => finish(record, reader, found, options))
 }
 
 /**
@@ -106,6 +112,7 @@ export const columns = (available: ReadonlyArray<string>, options: Options = {})
   const looked = new Set([
     ...IDS,
     ...SYSTEMS,
+    ...(generations === "correct" ? VERDICTS : []),
     ...reader.columns(generations),
     ...(question === undefined ? reader.questions : []),
     ...(reference === undefined ? REFERENCES : []),
@@ -149,6 +156,9 @@ const REFERENCES = [
   "expected_answer",
   "answer"
 ]
+
+/** Columns that say whether an answer is correct, the one that counts most first: a list for several, a boolean for one. */
+const VERDICTS = ["correctness_math_verify", "correctness_llama", "is_correct", "correct"]
 
 /** The answers that s1K may have, best first. */
 const TRAJECTORIES = [
@@ -231,7 +241,11 @@ interface Generation {
 }
 
 /** Chooses among several answers. */
-const choose = (candidates: ReadonlyArray<Generation>, generations: Generations): ReadonlyArray<Found> => {
+const choose = (
+  record: object,
+  candidates: ReadonlyArray<Generation>,
+  generations: Generations
+): ReadonlyArray<Found> => {
   if (generations === "all") {
     return candidates.map(({ number, read, incomplete }) => ({
       ...(incomplete === undefined ? read() : { answer: incomplete }),
@@ -246,16 +260,14 @@ const choose = (candidates: ReadonlyArray<Generation>, generations: Generations)
     const correct = complete.find(({ checks }) => checks[check])
     if (correct !== undefined) return [correct.read()]
   }
+  // What a record says of its answer, it says of the only one.
+  if (candidates.length === 1 && complete.length === 1 && verdictOf(record) === true) return [first.read()]
   const detail = `None of ${candidates.length} answers is complete and said to be correct`
   return [{ answer: Rejection.make("no-correct-answer", detail) }]
 }
 
 const openr1: Reader = {
-  columns: (generations) => [
-    ...OPENR1,
-    "finish_reasons",
-    ...(generations === "correct" ? ["correctness_math_verify", "correctness_llama"] : [])
-  ],
+  columns: () => [...OPENR1, "finish_reasons"],
   questions: QUESTIONS,
   find: (record, generations) => {
     // The lists need not be as long as that of the answers.
@@ -268,16 +280,15 @@ const openr1: Reader = {
         ? Rejection.make("no-conclusion", `The answer is cut short: the column "finish_reasons.${index}" is "length"`)
         : undefined
     }
-    const candidates = listOf(record, "generations").flatMap((value, index): ReadonlyArray<Generation> => {
-      const text = textOf(value)
-      return text === undefined ? [] : [{
+    const candidates = listOf(record, "generations").flatMap((value, index): ReadonlyArray<Generation> =>
+      !holdsText(value) ? [] : [{
         number: index + 1,
-        read: () => split(text, `generations.${index}`),
+        read: () => splitAt(record, `generations.${index}`),
         incomplete: incomplete(index),
-        checks: ["correctness_math_verify", "correctness_llama"].map((check) => say(check, index) === true)
+        checks: VERDICTS.map((check) => say(check, index) === true)
       }]
-    })
-    return choose(candidates, generations)
+    )
+    return choose(record, candidates, generations)
   }
 }
 
@@ -291,9 +302,10 @@ const s1k: Reader = {
   ],
   questions: QUESTIONS,
   find: (record, generations) => {
-    const candidates = TRAJECTORIES.filter(({ reasoning }) => textOf(at(record, reasoning)) !== undefined)
+    const candidates = TRAJECTORIES.filter(({ reasoning }) => holdsText(at(record, reasoning)))
     const reference = wordOf(at(record, "solution"))
     return choose(
+      record,
       candidates.map(({ reasoning, conclusion, grade }, index) => ({
         number: index + 1,
         read: () => ({ ...pair(record, reasoning, [conclusion]), reference }),
@@ -308,9 +320,10 @@ const limo: Reader = {
   columns: () => LIMO,
   questions: ["question"],
   find: (record) => {
-    const tagged = whole(record, ["solution", "answer"])
+    const tagged = whole(record, ["solution", "answer"]).filter(({ answer }) => !lacksReasoning(answer))
+    if (tagged.length > 0) return tagged
     const reasoning = textOf(at(record, "solution"))
-    if (tagged.length > 0 || reasoning === undefined) return tagged
+    if (reasoning === undefined) return [{ answer: lacks("reasoning", record, ["solution"]) }]
     const conclusion = wordOf(at(record, "answer"))
     return [{ answer: conclusion === undefined ? lacks("conclusion", record, ["answer"]) : { reasoning, conclusion } }]
   }
@@ -335,17 +348,17 @@ const conversation = (names: ReadonlyArray<string>): Reader => ({
 const pairing = (reasoning: string, conclusion: string): Reader => ({
   columns: () => [reasoning, conclusion],
   questions: QUESTIONS,
-  find: (record) => textOf(at(record, reasoning)) === undefined ? [] : [pair(record, reasoning, [conclusion])]
+  find: (record) => [pair(record, reasoning, [conclusion])]
 })
 
 const inColumns: Reader = {
   columns: () => [...REASONINGS.keys(), ...[...REASONINGS.values()].flat(), ...ANSWERS],
   questions: [...QUESTIONS, ...CONVERSATIONS],
   find: (record) => {
-    const separate = apart(record)
-    if (separate.some(({ answer }) => !lacksReasoning(answer))) return separate
+    const name = reasoningOf(record)
+    if (name !== undefined) return [pair(record, name, conclusionsOf(name))]
     const found = whole(record, ANSWERS)
-    return found.length > 0 ? found : separate
+    return found.length > 0 ? found : [{ answer: lacks("reasoning", record, [...REASONINGS.keys()]) }]
   }
 }
 
@@ -357,16 +370,16 @@ const named = ({ reasoning, conclusion }: Options): Reader => ({
   ],
   questions: [...QUESTIONS, ...CONVERSATIONS],
   find: (record) => {
-    if (conclusion !== undefined && firstOf(record, [conclusion]) === undefined) {
+    if (conclusion !== undefined && wordOf(at(record, conclusion)) === undefined) {
       return [{ answer: lacks("conclusion", record, [conclusion]) }]
     }
-    if (reasoning !== undefined && firstOf(record, [reasoning]) === undefined) {
+    if (reasoning !== undefined && textOf(at(record, reasoning)) === undefined) {
       return [{ answer: lacks("reasoning", record, [reasoning]) }]
     }
     const name = reasoning ?? reasoningOf(record)
     return [
       name === undefined || name === conclusion
-        ? split(textOf(at(record, conclusion!))!, conclusion!)
+        ? split(wordOf(at(record, conclusion!))!, conclusion!)
         : pair(record, name, conclusion === undefined ? conclusionsOf(name) : [conclusion])
     ]
   }
@@ -440,7 +453,7 @@ const finish = (
   record: object,
   reader: Reader,
   { answer, column, question: own, reference: known, number }: Found,
-  { question, reference, place = {} }: Options
+  { generations, question, reference, place = {}, root }: Options
 ): Result.Result<Sample.Sample, Rejection.Rejection> => {
   const name = idOf(record)
   const suffix = number === undefined ? "" : `/${number}`
@@ -453,19 +466,24 @@ const finish = (
     : own ?? questionOf(record, reader.questions)
   if (question !== undefined && Rejection.isRejection(asked)) return reject(asked)
   if (Rejection.isRejection(answer)) {
-    const isUnknown = reader === detected && lacksReasoning(answer) && Rejection.isRejection(asked)
+    if (reader !== detected || !lacksReasoning(answer) || !Rejection.isRejection(asked)) return reject(answer)
+    const isKnown = [...reader.questions, ...reader.columns("first")].some((name) => at(record, name) !== undefined)
     return reject(
-      isUnknown ? Rejection.make("unknown-shape", `The record is of no known shape: ${columnsOf(record)}`) : answer
+      isKnown ? asked : Rejection.make("unknown-shape", `The record is of no known shape: ${columnsOf(record)}`)
     )
   }
   if (Rejection.isRejection(asked)) return reject(asked)
   if (isBlank(answer.conclusion)) return reject(Rejection.make("no-conclusion", "Nothing follows the reasoning"))
+  if (generations === "correct" && verdictOf(record) === false) {
+    const wrong = VERDICTS.find((name) => at(record, name) === false)
+    return reject(Rejection.make("no-correct-answer", `The column ${JSON.stringify(wrong)} is false`))
+  }
   const { file, line } = place
   const right = reference !== undefined
     ? wordOf(at(record, reference))
     : known ?? REFERENCES.filter((name) => name !== column).map((name) => wordOf(at(record, name))).find(isText)
   return Result.succeed({
-    id: `${name ?? place.id ?? makeId(answer, place)}${suffix}`,
+    id: `${name ?? place.id ?? makeId(answer, place, root)}${suffix}`,
     question: asked,
     reasoning: answer.reasoning,
     conclusion: answer.conclusion,
@@ -493,30 +511,25 @@ const converse = (record: object, names: ReadonlyArray<string>): ReadonlyArray<F
   return [{ answer, question: ask(record, before.map(({ message }) => message)), reference }]
 }
 
-/** Finds reasoning and conclusion in columns of their own. */
-const apart = (record: object): ReadonlyArray<Found> => {
-  const name = reasoningOf(record)
-  if (name !== undefined) return [pair(record, name, conclusionsOf(name))]
-  const names = [...REASONINGS.keys()]
-  return names.some((name) => at(record, name) !== undefined) ? [{ answer: lacks("reasoning", record, names) }] : []
-}
-
-/** Finds a whole answer in the first of the columns that holds one. */
+/** Finds a whole answer in the first of the columns that holds one, or else says what is wrong with the first that tries. */
 const whole = (record: object, names: ReadonlyArray<string>): ReadonlyArray<Found> => {
+  let fault: ReadonlyArray<Found> = []
   for (const name of names) {
-    const text = textOf(at(record, name))
-    const found = text === undefined ? undefined : split(text, name)
-    if (found !== undefined && !lacksReasoning(found.answer)) return [found]
+    const found = splitAt(record, name)
+    if (!lacksReasoning(found.answer)) return [found]
+    const texts = [at(record, name)].flat().filter((text) => typeof text === "string")
+    if (fault.length === 0 && texts.some(Sample.hasTags)) fault = [found]
   }
-  return []
+  return fault
 }
 
 /** Pairs the reasoning of one column with the conclusion of another, unless one of them is the whole answer. */
 const pair = (record: object, reasoningColumn: string, conclusionColumns: ReadonlyArray<string>): Found => {
   const column = presentOf(record, conclusionColumns)
-  const conclusion = column === undefined ? undefined : textOf(at(record, column))
+  const conclusion = column === undefined ? undefined : wordOf(at(record, column))
   if (conclusion !== undefined && Sample.isTagged(conclusion)) return split(conclusion, column!)
-  let reasoning = textOf(at(record, reasoningColumn))!
+  let reasoning = textOf(at(record, reasoningColumn))
+  if (reasoning === undefined) return { answer: lacks("reasoning", record, [reasoningColumn]) }
   if (Sample.isTagged(reasoning)) {
     const found = split(reasoning, reasoningColumn)
     if (Rejection.isRejection(found.answer) || !isBlank(found.answer.conclusion)) return found
@@ -525,6 +538,12 @@ const pair = (record: object, reasoningColumn: string, conclusionColumns: Readon
   return conclusion === undefined
     ? { answer: lacks("conclusion", record, conclusionColumns) }
     : { answer: { reasoning, conclusion }, column: column! }
+}
+
+/** Takes the whole answer in a column apart. */
+const splitAt = (record: object, column: string): Found => {
+  const text = textOf(at(record, column))
+  return text === undefined ? { answer: lacks("reasoning", record, [column]) } : split(text, column)
 }
 
 /** Takes the whole answer of a column apart. */
@@ -540,14 +559,18 @@ const split = (text: string, column: string): Found => {
 
 const questionOf = (record: object, names: ReadonlyArray<string>): Sample.Question | Rejection.Rejection => {
   const instruction = textOf(at(record, "instruction"))
-  const input = textOf(at(record, "input"))
+  const input = at(record, "input")
   for (const name of names) {
-    const question = name === "instruction" && instruction !== undefined && input !== undefined
-      ? ask(record, [{ role: "user", content: `${instruction}\n${input}` }])
-      : questionAt(record, name)
+    if (name === "instruction" && instruction !== undefined && holdsText(input)) {
+      const content = textOf(input)
+      return content === undefined
+        ? lacks("question", record, ["input"])
+        : ask(record, [{ role: "user", content: `${instruction}\n${content}` }])
+    }
+    const question = questionAt(record, name)
     if (question !== undefined) return question
   }
-  return lacks("question", record, QUESTIONS)
+  return lacks("question", record, names)
 }
 
 /** The question in a column: a text, or the messages up to the user's last; undefined where there is neither. */
@@ -558,7 +581,9 @@ const questionAt = (record: object, column: string): Sample.Question | Rejection
   if (messages !== undefined) {
     return ask(record, messages.slice(0, messages.findLastIndex(({ role }) => role === "user") + 1))
   }
-  const content = textOf(at(record, column))
+  const value = at(record, column)
+  if (isSeveral(value)) return lacks("question", record, [column])
+  const content = textOf(value)
   return content === undefined ? undefined : ask(record, [{ role: "user", content }])
 }
 
@@ -567,7 +592,9 @@ const ask = (record: object, messages: ReadonlyArray<Sample.Message>): Sample.Qu
   const asked = messages.filter(({ role, content }) => role !== "system" || !isBlank(content))
   const system = firstOf(record, SYSTEMS)
   if (system !== undefined && !asked.some(({ role }) => role === "system")) {
-    asked.unshift({ role: "system", content: textOf(at(record, system))! })
+    const content = textOf(at(record, system))
+    if (content === undefined) return lacks("question", record, [system])
+    asked.unshift({ role: "system", content })
   }
   const last = asked.at(-1)
   if (last?.role !== "user" || isBlank(last.content)) {
@@ -600,7 +627,7 @@ const readTurns = (record: object, column: string): ReadonlyArray<Turn> | Reject
       if (typeof content !== "string") {
         return Rejection.make("unknown-shape", `The content of ${place} is no text: ${show(content)}`)
       }
-      turns.push({ message: { role, content }, source })
+      turns.push({ message: { role, content: content.toWellFormed() }, source })
     }
   }
   return turns
@@ -609,31 +636,51 @@ const readTurns = (record: object, column: string): ReadonlyArray<Turn> | Reject
 const isTurns = (value: unknown): value is ReadonlyArray<object> =>
   Array.isArray(value) && value.length > 0 && value.every(isObject)
 
+/** Says what is wrong with the first of the columns that is there, or that there is none. */
 const lacks = (part: Part, record: object, names: ReadonlyArray<string>): Rejection.Rejection => {
-  const present = names.find((name) => at(record, name) !== undefined)
-  const missing = names.length === 1 ? `The column ${JSON.stringify(names[0])} is missing` : `No column holds a ${part}`
-  return Rejection.make(
-    `no-${part}`,
-    present === undefined
-      ? `${missing}: ${columnsOf(record)}`
-      : `The column ${JSON.stringify(present)} holds no ${part}: ${show(at(record, present))}`
-  )
+  const present = presentOf(record, names) ?? names.find((name) => at(record, name) !== undefined)
+  const reason = `no-${part}` as const
+  if (present === undefined) {
+    const missing = names.length === 1
+      ? `The column ${JSON.stringify(names[0])} is missing`
+      : part === "reasoning"
+      ? "No column holds reasoning, and no answer has think tags"
+      : `No column holds a ${part}`
+    return Rejection.make(reason, `${missing}: ${columnsOf(record)}`)
+  }
+  const value = at(record, present)
+  const held = isSeveral(value) ? `${value.length} texts, not one` : `no ${part}: ${show(value)}`
+  return Rejection.make(reason, `The column ${JSON.stringify(present)} holds ${held}`)
 }
 
 const lacksReasoning = (answer: Found["answer"]): boolean =>
   Rejection.isRejection(answer) && answer.reason === "no-reasoning"
 
+/** What a record says of its answer: correct where any column does; undefined where none says anything. */
+const verdictOf = (record: object): boolean | undefined => {
+  const said = VERDICTS.map((name) => at(record, name)).filter((verdict) => typeof verdict === "boolean")
+  return said.length === 0 ? undefined : said.includes(true)
+}
+
 /** Tells whether a record says that its model did not reason, whatever empty tags the answer has. */
 const isOff = (record: object): boolean => textOf(at(record, "reasoning")) === "off"
 
 const idOf = (record: object): string | undefined =>
-  IDS.map((name) => at(record, name)).filter((id) => ["string", "number", "bigint"].includes(typeof id)).map(String)
-    .find((id) => !isBlank(id))
+  IDS.map((name) => at(record, name)).filter((id) => ["string", "number", "bigint"].includes(typeof id))
+    .map((id) => String(id).toWellFormed()).find((id) => !isBlank(id))
 
-const makeId = ({ reasoning, conclusion }: Sample.Answer, { file, line }: Rejection.Place): string =>
+const makeId = (
+  { reasoning, conclusion }: Sample.Answer,
+  { file, line }: Rejection.Place,
+  root: string | undefined
+): string =>
   file === undefined || line === undefined
     ? `record-${hash(`${reasoning}\n${conclusion}`)}`
-    : `${file.split(/[/\\]/).at(-1)}:${line}`
+    : `${nameOf(file, root)}:${line}`
+
+/** What a file is called in ids. */
+export const nameOf = (file: string, root?: string): string =>
+  root !== undefined && file.startsWith(root) ? file.slice(root.length) : file.split(/[/\\]/).at(-1)!
 
 /** FNV-1a over UTF-16 code units. */
 const hash = (text: string): string => {
@@ -654,7 +701,10 @@ const at = (record: object, path: string): unknown => {
 
 /** The column with the reasoning, which is none where it says no more than whether the model reasons: Llama-Nemotron. */
 const reasoningOf = (record: object): string | undefined =>
-  [...REASONINGS.keys()].find((name) => !["on", "off", undefined].includes(textOf(at(record, name))))
+  [...REASONINGS.keys()].find((name) => {
+    const value = at(record, name)
+    return isSeveral(value) || !["on", "off", undefined].includes(textOf(value))
+  })
 
 const conclusionsOf = (reasoning: string): ReadonlyArray<string> => REASONINGS.get(reasoning) ?? CONCLUSIONS
 
@@ -662,19 +712,25 @@ const conclusionsOf = (reasoning: string): ReadonlyArray<string> => REASONINGS.g
 const presentOf = (record: object, names: ReadonlyArray<string>): string | undefined =>
   names.find((name) => isThere(at(record, name)))
 
-/** The first of the columns that holds text. */
+/** The first of the columns that holds text, be it several. */
 const firstOf = (record: object, names: ReadonlyArray<string>): string | undefined =>
-  names.find((name) => textOf(at(record, name)) !== undefined)
+  names.find((name) => holdsText(at(record, name)))
 
-/** The text of a value, or of the first in a list, as early revisions of s1K have it; undefined where it is blank. */
+/** The text of a value, or of a list of one; undefined where it is blank. */
 const textOf = (value: unknown): string | undefined => {
-  const text: unknown = Array.isArray(value) ? value[0] : value
-  return typeof text === "string" && !isBlank(text) ? text : undefined
+  const text: unknown = Array.isArray(value) && value.length === 1 ? value[0] : value
+  return typeof text === "string" && !isBlank(text) ? text.toWellFormed() : undefined
 }
 
 /** The text of a value that may be a number. */
 const wordOf = (value: unknown): string | undefined =>
-  typeof value === "number" || typeof value === "bigint" ? String(value) : textOf(value)
+  Number.isFinite(value) || typeof value === "bigint" ? String(value) : textOf(value)
+
+/** Tells whether a value is several texts, none of which can be chosen. */
+const isSeveral = (value: unknown): value is ReadonlyArray<string> =>
+  Array.isArray(value) && value.length > 1 && value.every((text) => typeof text === "string")
+
+const holdsText = (value: unknown): boolean => textOf(value) !== undefined || isSeveral(value)
 
 const listOf = (record: object, column: string): ReadonlyArray<unknown> => {
   const list = at(record, column)

@@ -47,15 +47,16 @@ export const split = (answer: string, place?: Rejection.Place): Answer | Rejecti
   const tagged = isTagged(answer)
   const text = tagged ? answer.trimStart() : answer
   const [first, ...rest] = Sections.parse(markup, text, { orphans: "retag" })
-  if (first?.section !== "reasoning") {
+  const isFound = first?.section === "reasoning"
+  const opening = tagged ? undefined : openings.find((open) => (isFound ? first.text : answer).includes(open))
+  if (opening !== undefined) {
+    return Rejection.make("no-reasoning", `Other text stands before ${opening}: ${Rejection.quote(answer)}`, place)
+  }
+  if (!isFound) {
     return Rejection.make("no-reasoning", `The answer has no think tags: ${Rejection.quote(answer)}`, place)
   }
   if (!first.closed) {
     return Rejection.make("unclosed-reasoning", `The reasoning is not closed: ${Rejection.quote(answer)}`, place)
-  }
-  const opening = openings.find((open) => first.text.includes(open))
-  if (!tagged && opening !== undefined) {
-    return Rejection.make("no-reasoning", `Other text stands before ${opening}: ${Rejection.quote(answer)}`, place)
   }
   // A template may have opened the reasoning that the model opened once more.
   const start = first.text.trimStart()
@@ -69,6 +70,12 @@ export const isTagged = (text: string): boolean => {
   const start = text.trimStart()
   return openings.some((open) => start.startsWith(open))
 }
+
+/** Tells whether a text has a tag of reasoning, wherever it stands. */
+export const hasTags = (text: string): boolean =>
+  markup.sections.some(({ name, open, close }) =>
+    name === "reasoning" && [open, close].some((tag) => text.includes(tag))
+  )
 
 const reasoning = (open: string, close: string): Sections.Section => ({
   name: "reasoning",

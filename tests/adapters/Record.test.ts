@@ -182,7 +182,7 @@ const shapes: { readonly [name: string]: Shape } = {
       question,
       cot_type: "math",
       cot: null,
-      thinking_trajectories: [reasoning, "Another."],
+      thinking_trajectories: [reasoning],
       attempt: conclusion
     })
   },
@@ -389,16 +389,21 @@ const parts = fc.record({ question: text, reasoning: text, conclusion: text, ref
 const shape = fc.constantFrom(...Object.keys(shapes))
 
 law(
-  "shapes: a record gives back its texts, to the character, detected or by the name of its reader",
+  "shapes: a record gives back its texts, to the character where they are well-formed, detected or by the name of its reader",
   fc.tuple(shape, parts),
   ([name, parts]) => {
     const { record, readers, reference } = shapes[name]!
-    const { reference: right, ...expected } = parts
+    const { reference: right, ...expected } = {
+      question: parts.question.toWellFormed(),
+      reasoning: parts.reasoning.toWellFormed(),
+      conclusion: parts.conclusion.toWellFormed(),
+      reference: parts.reference.toWellFormed()
+    }
     for (const reader of [undefined, ...readers]) {
       const { id: _, ...sample } = readSample(record(parts), reader === undefined ? {} : { reader })
       // Only its own reader knows that s1K's `solution` is no model's.
       const isKnown = reference === undefined && !(name.startsWith("s1K") && reader === "columns")
-      const known = reference === "conclusion" ? parts.conclusion : isKnown ? right : undefined
+      const known = reference === "conclusion" ? expected.conclusion : isKnown ? right : undefined
       assert.deepEqual(sample, { ...expected, ...(known !== undefined && { reference: known }) }, reader)
     }
   },
@@ -409,7 +414,22 @@ const names = [
   ...["id", "question", "problem", "instruction", "input", "system", "messages", "conversations", "generations"],
   ...["is_reasoning_complete", "reasoning", "thinking", "reasoning_content", "content", "output", "response", "answer"],
   ...["solution", "deepseek_thinking_trajectory", "deepseek_attempt", "ground_truth", "info.think_content"],
-  ...["role", "from", "value", "info", "think_content", "user", "assistant", "_tag", "__proto__", "0", "", "other"]
+  ...[
+    "correct",
+    "is_correct",
+    "role",
+    "from",
+    "value",
+    "info",
+    "think_content",
+    "user",
+    "assistant",
+    "_tag",
+    "__proto__",
+    "0",
+    "",
+    "other"
+  ]
 ]
 
 const { value: anything } = fc.letrec<{ value: unknown }>((tie) => ({
@@ -441,6 +461,7 @@ law(
     const results = Record.read(record, { ...options, place }).map(Result.merge)
     assert.ok(results.length > 0 && (results.length === 1 || options.generations === "all"))
     for (const read of results) {
+      assert.ok(read.id?.isWellFormed() ?? true)
       if (Rejection.isRejection(read)) {
         assert.deepEqual([read.file, read.line], [place.file, place.line])
         assert.ok(/\S/.test(read.detail) && read.detail.length < 1000)
@@ -451,6 +472,10 @@ law(
       const last = typeof question === "string" ? { role: "user", content: question } : question.at(-1)
       assert.equal(last?.role, "user")
       for (const part of [read.id, last.content, read.conclusion, reference]) assert.match(part, /\S/)
+      const messages = typeof question === "string" ? [] : question.map(({ content }) => content)
+      for (const part of [last.content, read.reasoning, read.conclusion, reference, ...messages]) {
+        assert.ok(part.isWellFormed())
+      }
     }
     const samples = results.filter((read) => !Rejection.isRejection(read))
     assert.equal(new Set(samples.map(({ id }) => id)).size, samples.length)
@@ -477,6 +502,7 @@ const telling = {
   generations: [thought, null, "<think>Oh.</think>No.", "<think>Mm.</think>So."],
   ...{ is_reasoning_complete: [false, true, null], finish_reasons: ["stop", null, "length"] },
   ...{ correctness_math_verify: [true, null, false, false], correctness_llama: [null, null, null, true] },
+  ...{ is_correct: [false, null, false, true], correct: false, cot: ["One.", "Two."] },
   ...{ gemini_thinking_trajectory: "G.", gemini_attempt: ["G!"], gemini_grade: "Yes", deepseek_grade: "No" },
   ...{ reasoning: "off", thinking: "Mm.", deepseek_reasoning: "D.", deepseek_solution: "D!", reasoning_content: "C." },
   ...{ content: "C!", output: thought, response: "So.", solution: "A person's.", answer: 42, ground_truth: "43" },
@@ -698,6 +724,34 @@ test("a whole answer in one column is not paired with another column", () => {
   assert.equal(readSample({ question: "Is it?", reasoning: "Brief.", output: thought }).reasoning, "Hm.")
 })
 
+test("a conclusion may be a finite number", () => {
+  const conclusion = (columns: object, options?: Record.Options): string =>
+    readSample({ question: "Is it?", reasoning: "Hm.", ...columns }, options).conclusion
+  assert.equal(conclusion({ conclusion: 42 }), "42")
+  assert.equal(conclusion({ answer: 0n }), "0")
+  assert.equal(conclusion({ output: "So.", final: -0.5 }, { conclusion: "final" }), "-0.5")
+  assert.equal(conclusion({ reasoning_content: "Hm.", content: 7 }, { reader: "chinese-r1" }), "7")
+  assert.equal(readSample({ question: "Is it?", reasoning: "Hm.", answer: 42 }).reference, undefined)
+  for (const conclusion of [NaN, Infinity]) {
+    rejects({ question: "Is it?", reasoning: "Hm.", conclusion }, "no-conclusion", /"conclusion" holds no conclusion/)
+  }
+})
+
+test("half a surrogate pair is read as U+FFFD", () => {
+  const half = "\ud83d"
+  const record = { id: half, system: half, question: half, response: `<think>${half}</think>${half}`, answer: half }
+  const messages = [{ role: "user", content: half }, { role: "assistant", content: `<think>a</think>${half}😀` }]
+  assert.deepEqual(readSample(record), {
+    id: "\ufffd",
+    question: [{ role: "system", content: "\ufffd" }, { role: "user", content: "\ufffd" }],
+    reasoning: "\ufffd",
+    conclusion: "\ufffd",
+    reference: "\ufffd"
+  })
+  const { question, conclusion } = readSample({ messages })
+  assert.deepEqual([question, conclusion], ["\ufffd", "\ufffd😀"])
+})
+
 test("reasoning that is only switched on or off is none", () => {
   assert.equal(readSample({ input: "Is it?", reasoning: "on", output: thought }).reasoning, "Hm.")
   rejects(
@@ -736,7 +790,8 @@ test("LIMO is told by having no other columns", () => {
   assert.deepEqual(readSample({ ...record, solution: thought }).conclusion, "Yes.")
   assert.deepEqual(readSample({ ...record, answer: "Mm.</think>No." }).reasoning, "Mm.")
   rejects({ ...record, answer: null }, "no-conclusion", /"answer" holds no conclusion: null/)
-  rejects({ ...record, solution: " " }, "no-reasoning", /No column holds reasoning/)
+  rejects({ ...record, solution: " " }, "no-reasoning", /"solution" holds no reasoning: " "/)
+  assert.equal(readSample({ ...record, solution: "Hm. <think>Mm.</think>" }).conclusion, "42")
   rejects({ ...record, question: "" }, "no-question", /"question" holds no question: ""/)
 })
 
@@ -776,13 +831,14 @@ const several = fc.record({
   complete: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 })),
   finished: fc.option(fc.array(fc.constantFrom("stop", "length", null), { maxLength: 6 })),
   verified: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 })),
-  judged: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 }))
+  judged: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 })),
+  said: fc.option(fc.array(fc.constantFrom(true, false, null), { maxLength: 6 }))
 }, { noNullPrototype: true })
 
 law(
   "generations: all are each, in order; the first and the correct one are of them, by what the dataset says",
   several,
-  ({ closed, complete, finished, verified, judged }) => {
+  ({ closed, complete, finished, verified, judged, said }) => {
     const record = {
       uuid: "u",
       problem: "Is it?",
@@ -790,7 +846,8 @@ law(
       is_reasoning_complete: complete,
       finish_reasons: finished,
       correctness_math_verify: verified,
-      correctness_llama: judged
+      correctness_llama: judged,
+      is_correct: said
     }
     const numbers = [...closed.keys()].filter((i) => closed[i] !== null)
     const isWhole = (i: number) => complete?.[i] !== false && finished?.[i] !== "length"
@@ -816,7 +873,8 @@ law(
     const first = numbers.find(isWhole) ?? numbers[0]!
     assert.deepEqual(read("first"), [{ id: "u", verdict: closed[first] ? `${first}` : "unclosed-reasoning" }])
     const whole = numbers.filter(isWhole)
-    const correct = whole.find((i) => verified?.[i] === true) ?? whole.find((i) => judged?.[i] === true)
+    const correct = whole.find((i) => verified?.[i] === true) ?? whole.find((i) => judged?.[i] === true) ??
+      whole.find((i) => said?.[i] === true)
     assert.deepEqual(read("correct"), [{
       id: "u",
       verdict: correct === undefined ? "no-correct-answer" : verdict(correct)
@@ -889,7 +947,66 @@ test("s1K-1.1 has two answers, and grades of both", () => {
   assert.deepEqual(read("all"), ["7/1 D. 42", "7/2 G. 42"])
 })
 
-test("what has one answer is read the same, whichever generations are asked for", () => {
+test("one answer that its record calls wrong is no correct one, and is read where any or all are wanted", () => {
+  const messages = [{ role: "user", content: "Is it?" }, { role: "assistant", content: thought }]
+  const records: ReadonlyArray<readonly [object, Record.Options?]> = [
+    [{ question: "Is it?", response: thought }],
+    [{ question: "Is it?", reasoning: "Hm.", conclusion: "Yes." }],
+    [{ question: "Is it?", mine: "Hm.", output: "Yes." }, { reasoning: "mine" }],
+    [{ question: "Is it?", solution: "Hm.", answer: "Yes." }, { reader: "limo" }],
+    [{ input: "Is it?", output: thought }, { reader: "nemotron" }],
+    [{ messages }],
+    [{ problem: "Is it?", generations: [thought] }],
+    [{ question: "Is it?", deepseek_thinking_trajectory: "Hm.", deepseek_attempt: "Yes." }]
+  ]
+  for (const [record, options] of records) {
+    for (const verdict of ["is_correct", "correct", "correctness_math_verify", "correctness_llama"]) {
+      const read = (said: unknown, generations: Record.Generations) => {
+        const columns = { id: 7, ...record, [verdict]: said }
+        const looked = Record.columns(Object.keys(columns), { ...options, generations })
+        const read = readOne(columns, { ...options, generations })
+        assert.deepEqual(readOne(project(columns, looked), { ...options, generations }), read)
+        return read
+      }
+      const isRight = (said: unknown): boolean => !Rejection.isRejection(read(said, "correct"))
+      assert.ok(isRight(true), JSON.stringify([record, verdict]))
+      const wrong = read(false, "correct")
+      assert.ok(Rejection.isRejection(wrong), JSON.stringify([record, verdict]))
+      assert.equal(wrong.reason, "no-correct-answer")
+      const isOfSeveral = "generations" in record || "deepseek_attempt" in record
+      assert.match(wrong.detail, isOfSeveral ? /None of 1 answers/ : new RegExp(`The column "${verdict}" is false`))
+      for (const generations of ["first", "all"] as const) {
+        assert.ok(!Rejection.isRejection(read(false, generations)))
+      }
+      // What says nothing is no verdict.
+      for (const said of [null, "false", 0, [false]]) assert.equal(isRight(said), !isOfSeveral)
+    }
+  }
+})
+
+test("an answer is correct where any verdict says so", () => {
+  const record = { question: "Is it?", response: thought, correctness_math_verify: false, correct: true }
+  assert.equal(readSample(record, { generations: "correct" }).conclusion, "Yes.")
+  rejects({ ...record, correct: null }, "no-correct-answer", /"correctness_math_verify" is false/, {
+    generations: "correct"
+  })
+})
+
+test("a verdict beside several answers is a list, and one for the record says nothing of which is correct", () => {
+  const record = { problem: "Is it?", generations, is_reasoning_complete: [true, true, true] }
+  for (const verdict of ["is_correct", "correct"]) {
+    assert.equal(readSample({ ...record, [verdict]: [false, true] }, { generations: "correct" }).conclusion, "No.")
+    rejects({ ...record, [verdict]: true }, "no-correct-answer", /None of 3 answers/, { generations: "correct" })
+  }
+  rejects(
+    { problem: "Is it?", generations: [thought], is_reasoning_complete: [false], is_correct: true },
+    "no-correct-answer",
+    /None of 1 answers/,
+    { generations: "correct" }
+  )
+})
+
+test("what has one answer and no verdict is read the same, whichever generations are asked for", () => {
   const record = { id: 7, question: "Is it?", response: thought }
   for (const generations of ["first", "correct", "all"] as const) {
     assert.deepEqual(readSample(record, { generations }), readSample(record))
@@ -978,7 +1095,7 @@ test("a named column that is missing or holds no text is named", () => {
   ) {
     rejects(unknown, reason, /The column "nope" is missing/, { ...all, [part]: "nope" })
     rejects(unknown, reason, columns, { ...all, [part]: "nope" })
-    rejects({ ...unknown, bad: 5 }, reason, new RegExp(`The column "bad" holds no ${part}: 5$`), {
+    rejects({ ...unknown, bad: true }, reason, new RegExp(`The column "bad" holds no ${part}: true$`), {
       ...all,
       [part]: "bad"
     })
@@ -1027,6 +1144,80 @@ test("what is no object, or has no column that is known, is of unknown shape", (
   rejects({ foo: 1, bar: "x" }, "unknown-shape", /the columns are "foo", "bar"$/)
   const wide = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`column ${i}`, i]))
   rejects(wide, "unknown-shape", /"column 29", …$/)
+})
+
+test("a record of known columns that hold nothing says what is wrong with the first at fault", () => {
+  for (const [value, shown] of [[null, "null"], [5, "5"], ["", '""'], [{ text: "Q" }, '\\{"text":"Q"\\}']] as const) {
+    const record = { question: value, reasoning: value, conclusion: value }
+    rejects(record, "no-question", new RegExp(`^The column "question" holds no question: ${shown}$`))
+    rejects({ ...record, question: "Is it?" }, "no-reasoning", /^The column "reasoning" holds no reasoning: /)
+  }
+  rejects({ thinking: null, answer: 5 }, "no-question", /^No column holds a question: .* "thinking", "answer"$/)
+  rejects({ messages: [] }, "no-question", /^The column "messages" holds no question: \[\]$/)
+  // A column that is null is none where another is at fault.
+  rejects({ question: null, problem: 5 }, "no-question", /^The column "problem" holds no question: 5$/)
+  rejects({ question: null, problem: null }, "no-question", /^The column "question" holds no question: null$/)
+})
+
+test("several texts where one is wanted are rejected, and not read in part", () => {
+  const steps = ["First.", "Second.", "Third."]
+  const record = { question: "Is it?", reasoning: "Hm.", conclusion: "Yes." }
+  for (const part of ["question", "reasoning", "conclusion"] as const) {
+    const detail = new RegExp(`^The column "${part}" holds 3 texts, not one$`)
+    rejects({ ...record, [part]: steps }, `no-${part}`, detail)
+    rejects({ ...record, [part]: steps }, `no-${part}`, detail, { reader: "columns" })
+    const named = new RegExp('^The column "steps" holds 3 texts, not one$')
+    rejects({ ...record, steps }, `no-${part}`, named, { [part]: "steps" })
+    assert.deepEqual(readSample({ ...record, [part]: [record[part]] }), readSample(record))
+    assert.deepEqual(
+      readSample({ ...record, steps: [record[part]] }, { [part]: "steps" }),
+      readSample(record, { [part]: part })
+    )
+  }
+  const messages = [{ role: "user", content: "Is it?" }, { role: "assistant", content: "Yes.", reasoning: steps }]
+  const two = { question: "Is it?", deepseek_attempt: "Yes.", gemini_thinking_trajectory: "G.", gemini_attempt: "No." }
+  const cases: ReadonlyArray<readonly [object, Rejection.Reason, string, Record.Options?]> = [
+    [{ question: "Is it?", thought: steps, thoughts: "Hm.", output: "Yes." }, "no-reasoning", "thought"],
+    [{ question: steps, problem: "Is it?", response: thought }, "no-question", "question"],
+    [{ instruction: "Do.", input: steps, output: thought }, "no-question", "input"],
+    [{ instruction: steps, input: "Do.", output: thought }, "no-question", "instruction"],
+    [{ system: steps, question: "Is it?", response: thought }, "no-question", "system"],
+    [{ messages }, "no-reasoning", "reasoning"],
+    [{ question: "Is it?", thinking_trajectories: steps, attempt: "Yes." }, "no-reasoning", "thinking_trajectories"],
+    [{ ...two, deepseek_thinking_trajectory: steps }, "no-reasoning", "deepseek_thinking_trajectory"],
+    [{ ...two, deepseek_thinking_trajectory: steps }, "no-reasoning", "deepseek_thinking_trajectory", {
+      reader: "s1k"
+    }],
+    [{ problem: "Is it?", generations: [steps] }, "no-reasoning", "generations.0"],
+    [{ input: "Is it?", reasoning_content: steps, content: "Yes." }, "no-reasoning", "reasoning_content", {
+      reader: "chinese-r1"
+    }],
+    [{ question: "Is it?", solution: steps, answer: 42 }, "no-reasoning", "solution"],
+    [{ question: "Is it?", response: [thought, thought, "No."] }, "no-reasoning", "response"],
+    [{ question: "Is it?", thinking: null, response: ["Hm.</think>", "", ""] }, "no-reasoning", "response"]
+  ]
+  for (const [record, reason, column, options] of cases) {
+    rejects(record, reason, new RegExp(`^The column "${column}" holds 3 texts, not one$`), options)
+  }
+  assert.equal(readSample({ question: "Is it?", reasoning: steps, output: thought }).reasoning, "Hm.")
+  assert.equal(readSample({ ...record, answer: ["1", "2"] }).reference, undefined)
+})
+
+test("text before the opening tag of the only answer is named", () => {
+  const detail = /^Other text stands before <think>: "Sure\. <think>a.*" \(column "(response|messages)"\)$/
+  for (const response of ["Sure. <think>a</think>c", "Sure. <think>a"]) {
+    const record = { question: "Is it?", response }
+    rejects(record, "no-reasoning", detail)
+    rejects({ ...record, thinking: null, answer: "c" }, "no-reasoning", detail)
+    rejects(
+      { messages: [{ role: "user", content: "?" }, { role: "assistant", content: response }] },
+      "no-reasoning",
+      detail
+    )
+    rejects({ ...record, solution: "Well. <think>b</think>c" }, "no-reasoning", detail)
+    assert.equal(readSample({ ...record, generation: "a</think>b" }).conclusion, "b")
+    assert.equal(readSample({ ...record, output: thought }).conclusion, "Yes.")
+  }
 })
 
 test("a conversation with an unknown role, or content that is no text, is of unknown shape", () => {

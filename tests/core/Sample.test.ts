@@ -89,7 +89,7 @@ rejects(
   "split: an opening tag behind other text opens nothing",
   "c <think>r",
   "no-reasoning",
-  'The answer has no think tags: "c <think>r"'
+  'Other text stands before <think>: "c <think>r"'
 )
 rejects(
   "split: reasoning that is not closed is rejected",
@@ -111,6 +111,11 @@ test("isTagged: tells whether reasoning opens a text, white space aside", () => 
   for (const text of ["", "r</think>", "c<think>", "<answer>c</answer>", "<THINK>"]) {
     assert.ok(!Sample.isTagged(text), text)
   }
+})
+
+test("hasTags: tells whether a tag of reasoning stands anywhere in a text", () => {
+  for (const [open, close] of thoughts) assert.ok(Sample.hasTags(`c${open}`) && Sample.hasTags(`r${close}c`), open)
+  for (const text of ["", "<answer>c</answer>", "<THINK>"]) assert.ok(!Sample.hasTags(text), text)
 })
 
 splits("split: an opening tag that is repeated at once is dropped", "<think>\n<think>\nr\n</think>c", "\nr\n", "c")
