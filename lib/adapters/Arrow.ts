@@ -31,13 +31,14 @@ export const read = (
   { onRead, ...options }: ReadOptions = {}
 ): Stream.Stream<Result.Result<Sample, Rejection.Rejection>, Storage.StorageError, FileSystem.FileSystem> =>
   Stream.unwrap(Effect.gen(function* () {
+    const file = Storage.nameOf(path)
     const arrow = yield* Effect.tryPromise({
       try: () => import("apache-arrow"),
       catch: (cause) =>
         new Storage.StorageError({
           reason: "missing",
-          file: path,
-          message: `Cannot read ${path}: the package apache-arrow is not installed`,
+          file,
+          message: `Cannot read ${file}: the package apache-arrow is not installed`,
           cause
         })
     })
@@ -64,7 +65,7 @@ export const read = (
       const batch: RecordBatch = step.value
       const records = yield* attempt(() => batch.select(columns).toArray().map(plain), `record batch ${index + 1}: `)
       const results = records.flatMap((record, i) =>
-        Record.read(record, { ...options, place: { file: path, line: row + i + 1 } })
+        Record.read(record, { ...options, place: { file, line: row + i + 1 } })
       )
       return [results, { row: row + batch.numRows, index: index + 1 }] as const
     })

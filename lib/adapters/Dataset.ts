@@ -27,7 +27,7 @@ export interface FilesOptions {
   readonly format?: Format
 }
 
-/** How to read files. */
+/** How to read files; `root` is by default what their paths have in common, so that made ids tell them apart. */
 export interface ReadOptions extends FilesOptions, Jsonl.ReadOptions {}
 
 /** Reads the samples of files, one file after the other, in the order of `files`. */
@@ -35,9 +35,12 @@ export const read = (
   inputs: string | ReadonlyArray<string>,
   { format, ...options }: ReadOptions = {}
 ): Stream.Stream<Result.Result<Sample, Rejection.Rejection>, Storage.StorageError, FileSystem.FileSystem> =>
-  Stream.fromIterableEffect(find(inputs, { ...format && { format } })).pipe(
-    Stream.flatMap(({ name, format }) => readers[format](name, options))
-  )
+  Stream.unwrap(Effect.map(find(inputs, { ...format && { format } }), (files) => {
+    const root = rootOf(files)
+    return Stream.fromIterable(files).pipe(
+      Stream.flatMap(({ name, format }) => readers[format](name, { root, ...options }))
+    )
+  }))
 
 /** A file of a data set. */
 export interface File {
@@ -64,6 +67,15 @@ export const files = (
     find(inputs, options),
     Effect.forEach((file) => Effect.map(Storage.size(file.name), (bytes) => ({ ...file, bytes })))
   )
+
+/** The start that the paths of files have in common, folder by folder; of one file, its folder. */
+export const rootOf = (files: ReadonlyArray<Pick<File, "name">>): string => {
+  const paths = files.map(({ name }) => Storage.nameOf(name)).filter((name) => name !== Storage.STANDARD)
+  const [first = "", ...others] = paths
+  let length = first.length
+  for (const path of others) while (!path.startsWith(first.slice(0, length))) length--
+  return first.slice(0, length).replace(/[^/\\]*$/, "")
+}
 
 /** How to write a file. */
 export interface WriteOptions extends Omit<Parquet.WriteOptions, "compression"> {
@@ -204,9 +216,8 @@ const formatOf = (name: string): Format | undefined => {
   return ending === undefined ? undefined : ENDINGS[ending]
 }
 
-const unknownFormat = (action: "read" | "write", file: string, endings: string): Storage.StorageError =>
-  new Storage.StorageError({
-    reason: "unknown-format",
-    file,
-    message: `Cannot ${action} ${file}: its format is unknown; the endings known are ${endings}`
-  })
+const unknownFormat = (action: "read" | "write", path: string, endings: string): Storage.StorageError => {
+  const file = Storage.nameOf(path)
+  const message = `Cannot ${action} ${file}: its format is unknown; the endings known are ${endings}`
+  return new Storage.StorageError({ reason: "unknown-format", file, message })
+}

@@ -61,6 +61,8 @@ export const tee = (path: string, options?: Sink.Options): Sink.Tee => Sink.tee(
 export interface Line {
   /** Its number, from 1; of an element, the number of the line it begins in. */
   readonly number: number
+  /** Of an element, its place in the array, from 1: several may begin in one line. */
+  readonly element?: number
   /** The number of bytes before its newline, or of its own. */
   readonly length: number
   /** Its bytes without line break and byte order mark; left out where they are too many. */
@@ -69,11 +71,13 @@ export interface Line {
 
 /** Reads the samples of a line of a file, or says what it lacks; none where it is blank. */
 export const parse = (
-  { number, bytes, length }: Line,
+  { number, element, bytes, length }: Line,
   path: string,
   { maxLineBytes = MOST, ...columns }: Omit<ReadOptions, "onRead"> = {}
 ): ReadonlyArray<Result.Result<Sample, Rejection.Rejection>> => {
-  const place = { file: path, line: number }
+  const file = Storage.nameOf(path)
+  const id = element === undefined ? {} : { id: `${Record.nameOf(file, columns.root)}#${element}` }
+  const place = { file, line: number, ...id }
   const reject = (reason: Rejection.Reason, detail: string) => [Result.fail(Rejection.make(reason, detail, place))]
   if (bytes === undefined) return reject("line-too-long", `The line has ${length} bytes, more than ${maxLineBytes}`)
   let text: string
@@ -157,6 +161,7 @@ export const makeElements = (maxLineBytes: number): Lines => {
   let depth = 0
   let inString = false
   let isEscaped = false
+  let count = 0
   /** The element so far; `number` is undefined before its first byte. */
   let number: number | undefined
   let parts: Array<Uint8Array> = []
@@ -171,7 +176,7 @@ export const makeElements = (maxLineBytes: number): Lines => {
 
   const take = (): ReadonlyArray<Line> => {
     if (number === undefined) return []
-    const element = length > maxLineBytes ? { number, length } : { number, length, bytes: Storage.concat(parts) }
+    const element = { number, element: ++count, length, ...length <= maxLineBytes && { bytes: Storage.concat(parts) } }
     number = undefined
     parts = []
     length = 0

@@ -52,7 +52,7 @@ export const read = (
       )
       onRead(bytes)
       return records.flatMap((record, i) =>
-        Record.read(plain(record), { ...options, place: { file: path, line: start + i + 1 } })
+        Record.read(plain(record), { ...options, place: { file: Storage.nameOf(path), line: start + i + 1 } })
       )
     })
     return Stream.fromIterable(groupsOf(metadata, file.byteLength)).pipe(

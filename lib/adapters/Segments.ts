@@ -47,7 +47,7 @@ export interface Options extends Dataset.ReadOptions, Pick<Reconstruction.Option
  */
 export const read = (
   inputs: string | ReadonlyArray<string>,
-  { format, onRead, workers, tokenizer: named, ...options }: Options
+  { format, onRead, workers, tokenizer: named, ...given }: Options
 ): Stream.Stream<
   Result.Result<Reconstruction.Segmented, Rejection.Rejection>,
   Storage.StorageError | Workers.WorkerError,
@@ -57,9 +57,11 @@ export const read = (
   if (!Number.isInteger(count) || count < 0) {
     throw new RangeError(`Cannot segment: workers is ${workers}, and must be an integer of at least 0`)
   }
-  const segment = makeSegmenter(options)
+  const segment = makeSegmenter(given)
   return Stream.unwrap(Effect.gen(function* () {
     const tokenizer = yield* Tokenizer
+    const files = yield* Dataset.files(inputs, { ...format && { format } })
+    const options = { root: Dataset.rootOf(files), ...given }
     const data: Work = { tokenizer: named ?? tokenizer.name, options }
     const threads = yield* Workers.make<Batch, ReadonlyArray<Read>>({ entry: ENTRY, count, data })
 
@@ -111,7 +113,7 @@ export const read = (
           Stream.map((read) => Result.succeed(Effect.sync(() => segment([read], tokenizer))))
         )
 
-    return Stream.fromIterableEffect(Dataset.files(inputs, { ...format && { format } })).pipe(
+    return Stream.fromIterable(files).pipe(
       Stream.flatMap(tasksOf),
       Stream.mapEffect(Effect.fromResult),
       Stream.mapEffect(identity, { concurrency: Math.max(1, IN_FLIGHT * count) }),
@@ -151,6 +153,7 @@ export interface Work {
 export interface Batch {
   readonly file: string
   readonly numbers: ReadonlyArray<number>
+  readonly elements: ReadonlyArray<number | undefined>
   readonly lengths: ReadonlyArray<number>
   /** Where each line ends in the bytes, and the next begins; undefined where it is too long, and has none. */
   readonly ends: ReadonlyArray<number | undefined>
@@ -166,6 +169,7 @@ export const pack = (file: string, lines: ReadonlyArray<Jsonl.Line>): Batch => {
   return {
     file,
     numbers: lines.map(({ number }) => number),
+    elements: lines.map(({ element }) => element),
     lengths: lines.map(({ length }) => length),
     ends,
     bytes: all
@@ -178,10 +182,11 @@ export const makeReader = (
   tokenizer: Recount.Options
 ): (batch: Batch) => ReadonlyArray<Read> => {
   const segment = makeSegmenter(options)
-  return ({ file, numbers, lengths, ends, bytes }) => {
+  return ({ file, numbers, elements, lengths, ends, bytes }) => {
     let start = 0
     return numbers.flatMap((number, i) => {
-      const line = { number, length: lengths[i]! }
+      const element = elements[i]
+      const line = { number, length: lengths[i]!, ...element !== undefined && { element } }
       const end = ends[i]
       if (end === undefined) return segment(Jsonl.parse(line, file, options), tokenizer)
       const part = bytes.subarray(start, end)

@@ -196,9 +196,13 @@ export const isStandard = (name: string): boolean => name === STANDARD || name =
 /** Tells an address from a path. */
 export const isAddress = (name: string): boolean => /^https?:\/\//i.test(name)
 
+/** What a file is called where it is named: an address without its query, which may hold a key or a signature. */
+export const nameOf = (file: string): string => isAddress(file) ? file.replace(/[?#].*/s, "") : file
+
 /** Says what went wrong with a file; a StorageError stays as it is. */
-export const errorOf = (action: "read" | "write", file: string, cause: unknown, at = ""): StorageError => {
+export const errorOf = (action: "read" | "write", path: string, cause: unknown, at = ""): StorageError => {
   if (cause instanceof StorageError) return cause
+  const file = nameOf(path)
   const error = (reason: StorageError["reason"], state: string): StorageError =>
     new StorageError({ reason, file, message: `Cannot ${action} ${file}: ${at}${state}`, cause })
   const platform = isPlatformError(cause) ? cause.reason : undefined
@@ -469,8 +473,10 @@ const coderOf = (
 const compressionOf = (name: string): Compression =>
   name.endsWith(".gz") ? "gzip" : name.endsWith(".zst") ? "zstd" : "none"
 
-const fail = (reason: StorageError["reason"], file: string, state: string): Effect.Effect<never, StorageError> =>
-  Effect.fail(new StorageError({ reason, file, message: `Cannot read ${file}: ${state}` }))
+const fail = (reason: StorageError["reason"], path: string, state: string): Effect.Effect<never, StorageError> => {
+  const file = nameOf(path)
+  return Effect.fail(new StorageError({ reason, file, message: `Cannot read ${file}: ${state}` }))
+}
 
 /** Bytes that can be read in any order. */
 interface Bytes {

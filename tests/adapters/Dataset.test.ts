@@ -139,6 +139,58 @@ test("read: addresses, by the endings of their paths", async () => {
   assert.equal((await errorOf(`${server.url}/a.jsonl.gz/page`)).reason, "unknown-format")
 })
 
+testIn("ids that are made tell files apart, and hold no folder that all are in, and no query", async (folder) => {
+  const nameless = '{"question":"Is it?","reasoning":"Hm.","conclusion":"Yes."}\n'
+  for (const name of ["math/train.jsonl", "code/train.jsonl"]) {
+    mkdirSync(join(folder, dirname(name)), { recursive: true })
+    writeFileSync(join(folder, name), nameless)
+  }
+  assert.deepEqual(await idsIn(folder), ["code/train.jsonl:1", "math/train.jsonl:1"])
+  assert.deepEqual(await idsIn(join(folder, "*", "train.jsonl")), ["code/train.jsonl:1", "math/train.jsonl:1"])
+  assert.deepEqual(await idsIn(join(folder, "math", "train.jsonl")), ["train.jsonl:1"])
+  await using server = await serveFiles({ "/a/x.jsonl": Buffer.from(nameless), "/b/x.jsonl": Buffer.from(nameless) })
+  const addresses = ["a", "b"].map((name) => `${server.url}/${name}/x.jsonl?signature=a/b`)
+  assert.deepEqual(await idsIn(addresses), ["a/x.jsonl:1", "b/x.jsonl:1"])
+  assert.deepEqual(await idsIn(addresses[0]!), ["x.jsonl:1"])
+  writeFileSync(join(folder, "array.json"), `[${nameless.trim()}, {"a": 1}, ${nameless.trim()}]`)
+  const read = await run(Stream.runCollect(Dataset.read(join(folder, "array.json"))))
+  assert.deepEqual(
+    read.map((result) => Result.isSuccess(result) ? result.success.id : result.failure.id),
+    ["array.json#1", "array.json#2", "array.json#3"]
+  )
+})
+
+test("names: no place and no error shows the query of an address", async () => {
+  const bodies = { "/a.jsonl": Buffer.from("{}"), "/a.parquet": await parquetOf("a"), "/a.arrow": arrowOf("a") }
+  await using server = await serveFiles(bodies)
+  const shown: Array<unknown> = []
+  const note = async (address: string) => {
+    shown.push(await run(Effect.result(Stream.runCollect(Dataset.read(address)))))
+    const files = await run(Effect.result(Dataset.files(address)))
+    if (Result.isFailure(files)) shown.push(files)
+  }
+  for (const path of [...Object.keys(bodies), "/none.jsonl", "/none.parquet", "/none.arrow", "/none"]) {
+    await note(`${server.url}${path}?token=SECRET`)
+  }
+  await using breaking = await serveFiles({ "/a.jsonl": Buffer.from("{}\n".repeat(1e5)) }, "breaks")
+  await note(`${breaking.url}/a.jsonl?token=SECRET`)
+  assert.ok(shown.length > 8)
+  for (const one of shown) assert.doesNotMatch(JSON.stringify(one), /SECRET/)
+})
+
+test("root: what paths have in common, folder by folder", () => {
+  const rootOf = (...names: ReadonlyArray<string>) => Dataset.rootOf(names.map((name) => ({ name })))
+  assert.equal(rootOf(), "")
+  assert.equal(rootOf("-"), "")
+  assert.equal(rootOf("a.jsonl"), "")
+  assert.equal(rootOf("x/y/a.jsonl"), "x/y/")
+  assert.equal(rootOf("x/ya/1.jsonl", "x/yb/1.jsonl", "-"), "x/")
+  assert.equal(rootOf("/x/1.jsonl", "/y/1.jsonl"), "/")
+  assert.equal(rootOf("x/1.jsonl", "y/1.jsonl"), "")
+  assert.equal(rootOf("C:\\x\\1.jsonl", "C:\\y\\1.jsonl"), "C:\\")
+  assert.equal(rootOf("https://h/x/1.jsonl?a=/1", "https://h/x/2.jsonl"), "https://h/x/")
+})
+
 testIn("progress: the bytes that are read add up to those of the files", async (folder) => {
   await makeFiles(folder, every)
   let read = 0
