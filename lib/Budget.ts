@@ -34,6 +34,9 @@ export interface Spent extends Price.Usage {
   readonly estimated: boolean
 }
 
+/** A limit of a budget, by the name of its option. */
+export type Limit = "maxTokens" | "maxCost"
+
 /** A budget of one or more models. */
 export interface Budget {
   /**
@@ -43,6 +46,8 @@ export interface Budget {
   readonly limit: (model: TextModel.TextModel) => TextModel.TextModel
   /** Tells what was spent so far. */
   readonly spent: () => Spent
+  /** Tells which limit is reached; undefined as long as none is. */
+  readonly reached: () => Limit | undefined
 }
 
 /**
@@ -74,18 +79,18 @@ export const make = ({ maxTokens, maxCost, price, spent: before }: Options = {})
     return { requests, ...tokens, ...price !== undefined && { cost: Price.cost(price, tokens) }, estimated }
   }
 
-  /** Which limit is reached, as a sentence's end. */
-  const reached = (): string | undefined => {
+  const reached = (): Limit | undefined => {
     const { cost = 0 } = spent()
-    const about = estimated ? "about " : ""
-    if (maxCost !== undefined && cost >= maxCost) {
-      return `${about}${Price.render(cost)} of at most ${Price.render(maxCost)} are spent`
-    }
-    const tokens = inputTokens + outputTokens
-    if (maxTokens !== undefined && tokens >= maxTokens) {
-      return `${about}${number(tokens)} of at most ${number(maxTokens)} tokens are spent`
-    }
-    return undefined
+    if (maxCost !== undefined && cost >= maxCost) return "maxCost"
+    return maxTokens !== undefined && inputTokens + outputTokens >= maxTokens ? "maxTokens" : undefined
+  }
+
+  /** A limit that is reached, as a sentence's end. */
+  const stateOf = (limit: Limit): string => {
+    const figures = limit === "maxCost"
+      ? `${Price.render(spent().cost)} of at most ${Price.render(maxCost)}`
+      : `${number(inputTokens + outputTokens)} of at most ${number(maxTokens!)} tokens`
+    return `${estimated ? "about " : ""}${figures} are spent`
   }
 
   const book = (request: TextModel.Request, written: string, usage: TextModel.Usage | undefined): void => {
@@ -103,7 +108,8 @@ export const make = ({ maxTokens, maxCost, price, spent: before }: Options = {})
       Stream.suspend(() => {
         const limit = reached()
         if (limit !== undefined) {
-          return Stream.fail(new TextModel.ModelError({ reason: "stopped", message: `Cannot go on: ${limit}` }))
+          const message = `Cannot go on: ${stateOf(limit)}`
+          return Stream.fail(new TextModel.ModelError({ reason: "stopped", message }))
         }
         const written: Array<string> = []
         let hasBegun = false
@@ -127,7 +133,7 @@ export const make = ({ maxTokens, maxCost, price, spent: before }: Options = {})
       })
   })
 
-  return { limit, spent }
+  return { limit, spent, reached }
 }
 
 const nothing: Omit<Spent, "cost"> = {

@@ -127,8 +127,8 @@ const formats: Readonly<Record<Name, (options: Required<Options>) => Format>> = 
   "messages": () => (row) => one(row, { messages: conversation(row) }),
   "reasoning-content": ({ dialect }) => {
     if (dialect.place === "assistant") {
-      const reason =
-        "its history begins the assistant's turn, and reasoning_content leaves no room before the reasoning"
+      const reason = "its history begins the assistant's turn, and reasoning_content leaves no room before the " +
+        "reasoning; the dialect chat can"
       throw new RangeError(`Cannot write reasoning-content in dialect ${dialect.name}: ${reason}`)
     }
     return (row) => one(row, { messages: splitConversation(dialect, row) })

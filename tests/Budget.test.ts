@@ -52,6 +52,7 @@ test("limit: requests pass until the tokens are spent, and none does after that"
         passed++
       }
       assert.equal(sent(), passed)
+      assert.equal(budget.reached(), tokens < maxTokens ? undefined : "maxTokens")
       const { requests, inputTokens, outputTokens, estimated } = budget.spent()
       assert.deepEqual([requests, inputTokens + outputTokens, estimated], [passed, tokens, false])
     })

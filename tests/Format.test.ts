@@ -278,7 +278,7 @@ test("errors: a format that cannot hold the dialect is refused where it is made"
     assert.throws(() => Format.make("reasoning-content", { dialect }), {
       name: "RangeError",
       message: `Cannot write reasoning-content in dialect ${dialect.name}: its history begins the assistant's turn, ` +
-        "and reasoning_content leaves no room before the reasoning"
+        "and reasoning_content leaves no room before the reasoning; the dialect chat can"
     })
   }
   assert.throws(() => Format.make("verl", { dialect: chat }), {

@@ -110,7 +110,14 @@ export const parse = (
     const jinja: Jinja = yield* Effect.try({
       try: () => new Implementation(text),
       catch: (cause) =>
-        new TemplateError({ reason: "invalid", message: `Cannot load ${name}: ${reasonOf(cause)}`, cause })
+        // A TypeError is the parser's own, at an end that it does not expect, and tells nothing.
+        new TemplateError({
+          reason: "invalid",
+          message: `Cannot load ${name}: it is no Jinja template${
+            cause instanceof TypeError ? "" : `: ${reasonOf(cause)}`
+          }`,
+          cause
+        })
     })
     const given = { tools: null, documents: null, ...variables }
     const render = (

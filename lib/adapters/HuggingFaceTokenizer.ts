@@ -14,25 +14,31 @@ import * as ByteTable from "../core/ByteTable.ts"
 import type * as Pretoken from "../core/Pretoken.ts"
 import { Tokenizer, TokenizerError } from "../Tokenizer.ts"
 
-/** Provides the tokenizer in a file; rows of training data call it by this path, or by `name`. */
+/**
+ * Provides the tokenizer in a file, or in the `tokenizer.json` of a folder; rows of training data call it by the path of
+ * this file, or by `name`.
+ */
 export const layer = (
   path: string,
-  { name = path }: { readonly name?: string } = {}
+  { name }: { readonly name?: string } = {}
 ): Layer.Layer<Tokenizer, TokenizerError, FileSystem.FileSystem> =>
   Layer.effect(
     Tokenizer,
     Effect.gen(function* () {
       const files = yield* FileSystem.FileSystem
+      const info = yield* Effect.option(files.stat(path))
+      const isFolder = info._tag === "Some" && info.value.type === "Directory"
+      const file = isFolder ? path.replace(/[/\\]*$/, "/tokenizer.json") : path
       const text = yield* Effect.mapError(
-        files.readFileString(path),
+        files.readFileString(file),
         (cause) =>
           new TokenizerError({
             reason: "not-found",
-            message: `Cannot load ${path}: ${cause.reason._tag === "NotFound" ? "it does not exist" : cause.message}`,
+            message: `Cannot load ${file}: ${cause.reason._tag === "NotFound" ? "it does not exist" : cause.message}`,
             cause
           })
       )
-      return yield* parse(text, name)
+      return yield* parse(text, name ?? file)
     })
   )
 

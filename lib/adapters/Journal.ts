@@ -88,6 +88,10 @@ export interface Progress {
   readonly rejected: Readonly<Record<string, number>>
   /** About how many bytes of the input are done. */
   readonly bytes: number
+  /** The tries that failed at all servers, those that were made again included; left out where that is not known. */
+  readonly tries?: number
+  /** How long all servers are left alone from then on, in milliseconds; left out where they are not. */
+  readonly pause?: number
 }
 
 /** How a run ended. */
@@ -372,7 +376,9 @@ const entries: Schema.Codec<Entry> = Schema.Union([
     samples: Count,
     rows: Count,
     rejected: Schema.Record(Schema.String, Count),
-    bytes: Count
+    bytes: Count,
+    tries: Schema.optionalKey(Count),
+    pause: Schema.optionalKey(Schema.Finite)
   }),
   Schema.TaggedStruct("End", {
     at: Moment,

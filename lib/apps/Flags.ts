@@ -12,7 +12,6 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Schema from "effect/Schema"
 import process from "node:process"
 import * as Dataset from "../adapters/Dataset.ts"
 import * as GptTokenizer from "../adapters/GptTokenizer.ts"
@@ -29,14 +28,14 @@ import { type Tokenizer, TokenizerError } from "../Tokenizer.ts"
 /** An integer of at least so much. */
 export const integer = (name: string, least: number, description: string): Flag.Flag<number> =>
   Flag.Int(name).pipe(
-    Flag.withSchema(Schema.Int.check(Schema.isGreaterThanOrEqualTo(least))),
+    Flag.filter((value) => value >= least, () => `an integer of at least ${least}`),
     Flag.withDescription(description)
   )
 
 /** A number from 0 to a maximum. */
 export const finite = (name: string, maximum: number, description: string): Flag.Flag<Option.Option<number>> =>
   Flag.Finite(name).pipe(
-    Flag.withSchema(Schema.Finite.check(Schema.isBetween({ minimum: 0, maximum }))),
+    Flag.filter((value) => value >= 0 && value <= maximum, () => `a number from 0 to ${maximum}`),
     Flag.withDescription(description),
     Flag.optional
   )
@@ -81,7 +80,7 @@ export const tags: Flag.Flag<"reject" | "replace"> = Flag.Literals("tags", ["rej
 export const tokenizer: Flag.Flag<Option.Option<string>> = text(
   "tokenizer",
   "NAME|FILE",
-  "the tokenizer that counts: o200k_base (default), cl100k_base, or a tokenizer.json file"
+  "the tokenizer that counts: o200k_base (default), cl100k_base, or a tokenizer.json file or its folder"
 )
 
 /** Provides a tokenizer by name or file. */
@@ -92,7 +91,7 @@ export const tokenizerOf = (
   const encoding = GptTokenizer.encodings.find((encoding) => encoding === name)
   if (encoding !== undefined) return GptTokenizer.layerEncoding(encoding)
   return Layer.catch(HuggingFaceTokenizer.layer(name), ({ reason, message, cause }) => {
-    const choices = `--tokenizer takes ${GptTokenizer.encodings.join(", ")} or a tokenizer.json file`
+    const choices = `--tokenizer takes ${GptTokenizer.encodings.join(", ")} or a tokenizer.json file or its folder`
     return Layer.unwrap(Effect.fail(new TokenizerError({ reason, message: `${message}; ${choices}`, cause })))
   })
 }
@@ -132,9 +131,13 @@ export const reading: { readonly [name in Exclude<keyof Reading, "inputs">]: Fla
     ),
     Flag.withDefault("first")
   ),
-  question: text("question", "COLUMN", "the column of the question, where it is not found by itself"),
-  reasoning: text("reasoning", "COLUMN", "the column of the reasoning"),
-  conclusion: text("conclusion", "COLUMN", "the column of the conclusion")
+  question: text(
+    "question",
+    "COLUMN",
+    "the column of the question, where it is not found by itself, or a path into one, as in meta.question"
+  ),
+  reasoning: text("reasoning", "COLUMN", "the column of the reasoning, or a path into one"),
+  conclusion: text("conclusion", "COLUMN", "the column of the conclusion, or a path into one")
 }
 
 /** Reads the samples of the input; `onRead` is told how many bytes of it were read. */
@@ -205,6 +208,29 @@ export const priceOf = (
     ? Effect.succeed(undefined)
     : Effect.fail(usageError(`Cannot use --price-${given[0]} without --price-${missing}: both make a price`))
 }
+
+/** Refuses a limit on a cost where there is no price. */
+export const requirePrice = (
+  maxCost: Option.Option<number>,
+  price: Price.Price | undefined
+): Effect.Effect<void, UsageError> =>
+  price !== undefined || Option.isNone(maxCost)
+    ? Effect.void
+    : Effect.fail(usageError(`Cannot use --max-cost ${maxCost.value} without --price-input and --price-output`))
+
+/** The most money that is spent. */
+export const maxCost: Flag.Flag<Option.Option<number>> = finite(
+  "max-cost",
+  1e9,
+  "stop when so many US dollars are spent at --price-input and --price-output, earlier runs of the journal included"
+)
+
+/** The most tokens that are read and written. */
+export const maxTokens: Flag.Flag<Option.Option<number>> = integer(
+  "max-tokens",
+  1,
+  "stop when so many tokens are read and written, earlier runs of the journal included"
+).pipe(Flag.optional)
 
 /** Other runtimes do not give up on a server after five minutes. */
 const isNode = !("Deno" in globalThis) && !("Bun" in globalThis)

@@ -28,7 +28,10 @@ export interface Manifest {
   readonly rejected: Readonly<Record<string, number>>
   /** What the trained model's chat template would make of rows that was not meant: rows for each kind. */
   readonly findings: Readonly<Record<string, number>>
-  /** What the model was paid for, in earlier runs of the same journal, too; null where there was no model. */
+  /**
+   * What the model was paid for, in all runs of the same journal, those for other rows than these included; null where
+   * there was no model.
+   */
   readonly spent: Readonly<Record<string, number | boolean | null>> | null
 }
 

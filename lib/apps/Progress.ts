@@ -170,8 +170,10 @@ const START: Since = { elapsed: 0, samples: 0, bytesDone: 0, outputTokens: 0 }
 /** How long a command runs before its speed says something, in milliseconds. */
 const SETTLED = 10_000
 
-/** The tries that failed, and how long all servers are left alone from now, in milliseconds. */
-const troubleOf = ({ servers = [] }: Snapshot): { readonly failures: number; readonly pause: number } => ({
+/** Tells the tries that failed, and how long all servers are left alone from now, in milliseconds. */
+export const troubleOf = (
+  { servers = [] }: Pick<Snapshot, "servers">
+): { readonly failures: number; readonly pause: number } => ({
   failures: servers.reduce((sum, { failures }) => sum + failures, 0),
   pause: servers.length === 0 ? 0 : Math.min(...servers.map(({ pause }) => pause))
 })

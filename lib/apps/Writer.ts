@@ -74,6 +74,7 @@ export const make = (
       ...price !== undefined && { price }
     }
     // What cannot be held is said before a journal is begun.
+    yield* Flags.requirePrice(options.maxCost, price)
     yield* Flags.checked(() => Budget.make(limits))
     const load = yield* Flags.checked(() =>
       Load.make(servers, {
@@ -83,6 +84,11 @@ export const make = (
         ...Option.isSome(options.tokensPerMinute) && { tokensPerMinute: options.tokensPerMinute.value }
       })
     )
+    if (path === undefined) {
+      yield* Console.error(
+        "Note: answers are not kept, and the next run asks for them again: --journal FILE keeps them."
+      )
+    }
     const journal = path === undefined ? undefined : yield* Journal.open(path)
     const budget = Budget.make({ ...limits, ...journal !== undefined && { spent: spentBefore(journal.digest) } })
     const limited = budget.limit(load)

@@ -4,6 +4,7 @@
  * @module
  */
 import * as CliError from "effect/cli/CliError"
+import * as CliOutput from "effect/cli/CliOutput"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
@@ -20,13 +21,27 @@ import { version } from "./Version.ts"
 /** Runs a command line; what goes wrong is said on standard error, and fails. */
 export const run = (args: ReadonlyArray<string>): Effect.Effect<void, unknown, Command.Environment> =>
   Effect.catch(
-    Effect.provideService(Command.runWith(inftythink, { version })(args), Arguments, args),
+    Command.runWith(inftythink, { version })(args).pipe(
+      Effect.provideService(Arguments, args),
+      Effect.provideService(CliOutput.Presenter, presenter)
+    ),
     (error): Effect.Effect<never, unknown> =>
       CliError.isCliError(error) ? Effect.fail(error) : Effect.andThen(
         Console.error(`inftythink: ${error.message}`),
         Effect.fail({ [Runtime.errorReported]: false, [Runtime.errorExitCode]: INCOMPLETE.has(error._tag) ? 2 : 1 })
       )
   )
+
+/** Says what is wrong with a command line on standard error: standard output may be a file of rows. */
+const presenter: CliOutput.Presenter = {
+  present: (event) =>
+    event._tag !== "InvalidInvocation" ? CliOutput.defaultPresenter.present(event) : Console.error(
+      [
+        ...event.errors.map(({ message }) => `inftythink: ${message}`),
+        `${event.commandPath.join(" ")} --help shows all arguments and options`
+      ].join("\n")
+    )
+}
 
 /** What is no failure, and no success either. */
 const INCOMPLETE: ReadonlySet<string> = new Set(["NotConcluded", "Incomplete"])

@@ -28,7 +28,10 @@ import * as Footer from "./Footer.ts"
 import * as Numbers from "./Numbers.ts"
 import * as Terminal from "./Terminal.ts"
 
-/** The command. It exits with 0 where the model concluded, with 2 where it did not, and with 1 where something failed. */
+/**
+ * The command. It exits with 0 where the model concluded, with 2 where it did not or was forced to, and with 1 where
+ * something failed.
+ */
 export const reason: Command.Command<
   "reason",
   never,
@@ -64,19 +67,19 @@ export const reason: Command.Command<
         "what an iteration starts from: the last summary (default), all, the end of the reasoning, or both"
       )
     ),
-    tail: Flags.integer("tail", 4, "the tokens of the reasoning's end that are carried on (default 1024)").pipe(
-      Flag.withDefault(1024)
+    tail: Flag.optional(
+      Flags.integer("tail", 4, "with --carry tail or summary-and-tail: how many tokens of the end (default 1024)")
     ),
     tokenizer: Flags.tokenizer,
     summaryModel: Flags.text("summary-model", "NAME", "another model of the server, for summaries that are asked for"),
     maxIterations: Flags.integer("max-iterations", 1, "the most iterations (default 10)").pipe(Flag.withDefault(10)),
     maxTokens: Flag.optional(Flags.integer("max-tokens", 1, "the most tokens written, summaries included")),
     maxSeconds: Flag.optional(Flags.integer("max-seconds", 1, "the most time, in seconds")),
-    maxCost: Flags.finite("max-cost", 1e9, "the most money, at --input-price and --output-price"),
-    inputPrice: Flags.finite("input-price", 1e9, "what a million tokens read cost"),
-    outputPrice: Flags.finite("output-price", 1e9, "what a million tokens written cost"),
+    maxCost: Flags.finite("max-cost", 1e9, "the most money, in US dollars, at --price-input and --price-output"),
+    priceInput: Flags.priced.priceInput,
+    priceOutput: Flags.priced.priceOutput,
     force: Flag.Boolean("force").pipe(
-      Flag.withDescription("when a limit is reached, ask once more, for a conclusion"),
+      Flag.withDescription("when a limit is reached, ask once more, for a conclusion; the exit code is 2 nonetheless"),
       Flag.withDefault(false)
     ),
     temperature: Flags.finite("temperature", 2, "how the model samples (default: the server's)"),
@@ -122,7 +125,11 @@ export const reason: Command.Command<
     )
     if (Option.isNone(last) || last.value._tag !== "TrajectoryEnded") return
     const { outcome } = last.value
-    if (outcome._tag !== "Concluded") yield* new NotConcluded({ message: `Cannot conclude: ${messageOf(outcome)}` })
+    if (outcome._tag === "Concluded") return
+    const isForced = outcome._tag === "Exhausted" && outcome.conclusion !== null
+    return yield* new NotConcluded({
+      message: `${isForced ? "Concluded by force" : "Cannot conclude"}: ${messageOf(outcome)}`
+    })
   })
 ).pipe(
   Command.withDescription("Reason about a question in bounded iterations"),
@@ -151,15 +158,15 @@ interface Chosen extends Flags.Server {
   readonly eta: Option.Option<number>
   readonly gamma: Option.Option<number>
   readonly carry: Option.Option<"replace" | "accumulate" | "tail" | "summary-and-tail">
-  readonly tail: number
+  readonly tail: Option.Option<number>
   readonly tokenizer: Option.Option<string>
   readonly summaryModel: Option.Option<string>
   readonly maxIterations: number
   readonly maxTokens: Option.Option<number>
   readonly maxSeconds: Option.Option<number>
   readonly maxCost: Option.Option<number>
-  readonly inputPrice: Option.Option<number>
-  readonly outputPrice: Option.Option<number>
+  readonly priceInput: Option.Option<number>
+  readonly priceOutput: Option.Option<number>
   readonly force: boolean
   readonly temperature: Option.Option<number>
   readonly topP: Option.Option<number>
@@ -195,14 +202,18 @@ const optionsOf = (flags: Chosen, from: string | State.State): Effect.Effect<
   FileSystem.FileSystem
 > =>
   Effect.gen(function* () {
-    const { temperature, topP, seed, maxTokens, maxSeconds, maxCost, inputPrice, outputPrice } = flags
+    const { temperature, topP, seed, maxTokens, maxSeconds, maxCost, priceInput, priceOutput } = flags
     const isGuided = Option.contains(flags.dialect, "guided")
     const saved = typeof from === "string" ? undefined : from.settings
     const counts = isGuided || saved?.carry._tag === "tail" || saved !== undefined && saved.guide !== null
     const name = Option.getOrUndefined(flags.carry)
     const hasTail = name === "tail" || name === "summary-and-tail"
-    if (Option.isSome(maxCost) && (Option.isNone(inputPrice) || Option.isNone(outputPrice))) {
-      return yield* Flags.usageError(`Cannot use --max-cost ${maxCost.value} without --input-price and --output-price`)
+    const price = yield* Flags.priceOf({ priceInput, priceCached: Option.none(), priceOutput })
+    yield* Flags.requirePrice(maxCost, price)
+    if (Option.isSome(flags.tail) && !hasTail) {
+      return yield* Flags.usageError(
+        `Cannot use --tail ${flags.tail.value} without --carry tail or --carry summary-and-tail`
+      )
     }
     const common: Reasoner.CommonOptions = {
       ...Option.isSome(flags.eta) && { eta: flags.eta.value },
@@ -220,9 +231,7 @@ const optionsOf = (flags: Chosen, from: string | State.State): Effect.Effect<
         iterations: flags.maxIterations,
         ...Option.isSome(maxTokens) && { tokens: maxTokens.value },
         ...Option.isSome(maxSeconds) && { time: 1000 * maxSeconds.value },
-        ...Option.isSome(maxCost) && {
-          cost: { most: maxCost.value, input: Option.getOrThrow(inputPrice), output: Option.getOrThrow(outputPrice) }
-        }
+        ...Option.isSome(maxCost) && price !== undefined && { cost: { most: maxCost.value, ...price } }
       },
       ...Option.isSome(flags.summaryModel) && { summarizer: yield* summarizerOf(flags) }
     }
@@ -235,7 +244,9 @@ const optionsOf = (flags: Chosen, from: string | State.State): Effect.Effect<
       tokenizer,
       ...isGuided && { guide: {} },
       ...name !== undefined && {
-        carry: hasTail ? { _tag: "tail", tokens: flags.tail, summary: name === "summary-and-tail" } : { _tag: name }
+        carry: hasTail
+          ? { _tag: "tail", tokens: Option.getOrElse(flags.tail, () => 1024), summary: name === "summary-and-tail" }
+          : { _tag: name }
       }
     }
   })

@@ -66,8 +66,8 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
     out: Flag.String("out").pipe(
       Flag.withMetavar("FILE"),
       Flag.withDescription(
-        "where instances go: .jsonl, .jsonl.gz, .jsonl.zst, .parquet, or - for standard output; rejections, manifest " +
-          "and dataset card go beside it"
+        "where instances go: .jsonl, .jsonl.gz, .jsonl.zst or .parquet, with rejections, journal, manifest and dataset " +
+          "card beside it; or - for standard output, with rejections on standard error and no other file"
       )
     ),
     overwrite: Flag.Boolean("overwrite").pipe(
@@ -78,7 +78,8 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
     journal: Flags.text(
       "journal",
       "FILE",
-      "where the model's answers are kept, so that a run that was ended goes on (default beside, with .journal.jsonl)"
+      "where the model's answers are kept, so that a run that was ended goes on (default beside --out, with " +
+        ".journal.jsonl; with --out - they are not kept unless it is named)"
     ),
     format: Flag.Literals("format", Format.names).pipe(
       Flag.withDescription("the training format (default rows: prompt, target, and all that is known of them)"),
@@ -141,15 +142,8 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
       Flag.optional
     ),
     ...Flags.priced,
-    maxCost: Flags.finite(
-      "max-cost",
-      1e9,
-      "stop when so many US dollars are spent, earlier runs of the journal included"
-    ),
-    maxTokens: Flags.integer("max-tokens", 1, "stop when so many tokens are read and written, earlier runs included")
-      .pipe(
-        Flag.optional
-      ),
+    maxCost: Flags.maxCost,
+    maxTokens: Flags.maxTokens,
     show: Flag.Boolean("show").pipe(
       Flag.withDescription("print the first instance"),
       Flag.withDefault(false)
@@ -208,7 +202,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
       let bytesRead = 0
       let samplesRead = 0
       const bytesTotal = Flags.bytesOf(files)
-      const spentBefore = budget?.spent().requests
+      const spentBefore = budget?.spent()
       let since: Progress.Since | undefined
       const snapshot = (): Progress.Snapshot => {
         const elapsed = Date.now() - began
@@ -216,7 +210,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
         const spent = budget?.spent()
         // Reading is ahead of the work: of what was read, the part that is done counts.
         const bytesDone = samplesRead === 0 ? 0 : bytesRead * samples / samplesRead
-        if (spent !== undefined && spent.requests > spentBefore!) {
+        if (spent !== undefined && spent.requests > spentBefore!.requests) {
           since ??= { elapsed, samples, bytesDone, outputTokens: spent.outputTokens }
         }
         const servers = load && Effect.runSync(load.status).servers
@@ -252,7 +246,9 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
             : ` Written to ${Storage.partialOf(out)}: ${Tally.line(tally)}.`
           const kept = journal === undefined || journal.digest.answers === 0
             ? ""
-            : ` ${journal.digest.answers} answers are kept in ${paths.journal}: the same command goes on.`
+            : ` ${Numbers.whole(journal.digest.answers)} answers are kept in ${paths.journal}: ${
+              goesOn(budget?.reached())
+            } goes on.`
           const how = Cause.hasInterrupts(cause) ? "Interrupted" : "Stopped"
           return written + kept === "" && how === "Stopped" ? Effect.void : Console.error(`${how}.${written}${kept}`)
         })
@@ -307,7 +303,11 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
           bytes: bytesTotal ?? null,
           model: writer.name,
           price: writer.price ?? null
-        }, () => ({ ...tally, bytes: Math.round(snapshot().bytesDone ?? 0) }))
+        }, () => {
+          const { bytesDone = 0, servers } = snapshot()
+          const { failures, pause } = Progress.troubleOf({ servers })
+          return { ...tally, bytes: Math.round(bytesDone), tries: failures, pause }
+        })
       )
 
       const say = Storage.isStandard(out) ? Console.error : Console.log
@@ -320,7 +320,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
           ["tokenizer", tokenizer.name],
           ["dialect, packing", `${dialect.name}, ${packing}`],
           ["summaries", `${summaries}, by ${writer.name}`]
-        ], [...findings.lines(), ...budget === undefined ? [] : spentLines(budget.spent()), [
+        ], [...findings.lines(), ...budget === undefined ? [] : spentLines(spentBefore!, budget.spent()), [
           "time",
           Progress.duration(Date.now() - began)
         ]])
@@ -448,16 +448,46 @@ const isOwn = ({ out }: Paths, journal: Journal.Journal | undefined): boolean =>
   return begin?.out === resolve(out) && end?.how !== "done"
 }
 
+/** Renders what a run spent, and beside it what all runs of its journal did where that is more. */
 const spentLines = (
-  { requests, inputTokens, outputTokens, cost, estimated }: Budget.Spent
-): ReadonlyArray<readonly [string, string]> => [
-  ["requests", Numbers.whole(requests)],
-  [
-    `tokens read + written${estimated ? ", about" : ""}`,
-    `${Numbers.whole(inputTokens)} + ${Numbers.whole(outputTokens)}`
-  ],
-  ["cost", Price.render(cost)]
-]
+  before: Budget.Spent,
+  all: Budget.Spent
+): ReadonlyArray<readonly [string, string]> => {
+  const own = less(all, before)
+  const line = (name: string, render: (spent: Budget.Spent) => string): readonly [string, string] => [
+    name,
+    render(own) === render(all) ? render(all) : `${render(own)}; in all runs of the journal: ${render(all)}`
+  ]
+  return [
+    line("requests", ({ requests }) => Numbers.whole(requests)),
+    line(
+      `tokens read + written${all.estimated ? ", about" : ""}`,
+      ({ inputTokens, outputTokens }) => `${Numbers.whole(inputTokens)} + ${Numbers.whole(outputTokens)}`
+    ),
+    line("cost", ({ cost }) => Price.render(cost))
+  ]
+}
+
+const less = (all: Budget.Spent, before: Budget.Spent): Budget.Spent => ({
+  requests: all.requests - before.requests,
+  inputTokens: all.inputTokens - before.inputTokens,
+  cachedTokens: all.cachedTokens - before.cachedTokens,
+  outputTokens: all.outputTokens - before.outputTokens,
+  ...all.cost !== undefined && { cost: all.cost - before.cost! },
+  estimated: all.estimated
+})
+
+/** What goes on where a run was stopped. */
+const goesOn = (limit: Budget.Limit | undefined): string => {
+  switch (limit) {
+    case "maxCost":
+      return "a higher --max-cost"
+    case "maxTokens":
+      return "a higher --max-tokens"
+    default:
+      return "the same command"
+  }
+}
 
 /** Refuses to write over what is there: before anything is noted, so that a run that is done stays done. */
 const requireNew = (
@@ -476,12 +506,15 @@ const requireNew = (
 const noted = <A, E extends { readonly message: string }, R>(
   { note }: Journal.Journal,
   begin: Omit<Journal.Begin, "_tag" | "at" | "folder">,
-  now: () => Pick<Tally.Tally, "samples" | "rows" | "rejected"> & { readonly bytes: number }
+  now: () =>
+    & Pick<Tally.Tally, "samples" | "rows" | "rejected">
+    & Required<Pick<Journal.Progress, "bytes" | "tries" | "pause">>
 ) =>
 (run: Effect.Effect<A, E, R>): Effect.Effect<A, E | Journal.JournalError, R> => {
   const progress = Effect.flatMap(Clock.currentTimeMillis, (at) => {
-    const { samples, rows, rejected, bytes } = now()
-    return note({ _tag: "Progress", at, samples, rows, rejected: Object.fromEntries(rejected), bytes })
+    const { samples, rows, rejected, bytes, tries, pause } = now()
+    const done = { samples, rows, rejected: Object.fromEntries(rejected), bytes }
+    return note({ _tag: "Progress", at, ...done, tries, ...pause > 0 && { pause } })
   })
   const end = (exit: Exit.Exit<A, E>): Effect.Effect<void> =>
     Effect.gen(function* () {

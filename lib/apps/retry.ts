@@ -8,6 +8,7 @@ import type * as CliError from "effect/cli/CliError"
 import * as Command from "effect/cli/Command"
 import * as Effect from "effect/Effect"
 import type * as FileSystem from "effect/FileSystem"
+import * as Option from "effect/Option"
 import process from "node:process"
 import * as Journal from "../adapters/Journal.ts"
 import { Arguments } from "./Arguments.ts"
@@ -24,15 +25,35 @@ export const retry: Command.Command<
   FileSystem.FileSystem | Command.Environment
 > = Command.make(
   "retry",
-  { journal: Argument.String("journal").pipe(Argument.withDescription("the journal of a run of reconstruct")) },
-  Effect.fnUntraced(function* ({ journal }) {
+  {
+    journal: Argument.String("journal").pipe(Argument.withDescription("the journal of a run of reconstruct")),
+    maxCost: Flags.maxCost,
+    maxTokens: Flags.maxTokens
+  },
+  Effect.fnUntraced(function* ({ journal, maxCost, maxTokens }) {
     const { begin } = yield* Journal.inspect(journal)
     if (begin === undefined) return yield* Flags.usageError(`Cannot retry ${journal}: no run has used it yet`)
     if (begin.folder !== process.cwd()) {
       return yield* Flags.usageError(`Cannot retry ${journal} here: its run was in ${begin.folder}`)
     }
     // A run that came to its end has written what is to be replaced; any other goes on.
-    const args = begin.args.includes("--overwrite") ? begin.args : [...begin.args, "--overwrite"]
+    const again = begin.args.includes("--overwrite") ? begin.args : [...begin.args, "--overwrite"]
+    const args = withLimit(withLimit(again, "--max-cost", maxCost), "--max-tokens", maxTokens)
     yield* Effect.provideService(Command.runWith(reconstruct, { version })(args.slice(1)), Arguments, args)
   })
-).pipe(Command.withDescription("Ask again what failed in a run, and write its output anew"))
+).pipe(
+  Command.withDescription("Ask again what failed in a run, or go on where it was stopped, and write its output anew")
+)
+
+/** Puts a limit, where one is given, behind the command, and takes the one away that was there. */
+const withLimit = (
+  args: ReadonlyArray<string>,
+  flag: string,
+  limit: Option.Option<number>
+): ReadonlyArray<string> => {
+  if (Option.isNone(limit)) return args
+  const [command = "", ...rest] = args.filter((arg, i) =>
+    arg !== flag && args[i - 1] !== flag && !arg.startsWith(`${flag}=`)
+  )
+  return [command, flag, String(limit.value), ...rest]
+}

@@ -7,8 +7,10 @@ import * as Argument from "effect/cli/Argument"
 import * as Command from "effect/cli/Command"
 import * as Console from "effect/Console"
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
+import type * as FileSystem from "effect/FileSystem"
+import * as Stream from "effect/Stream"
 import process from "node:process"
+import * as Storage from "../adapters/Storage.ts"
 import * as Boundary from "../core/Boundary.ts"
 import * as Segmenter from "../core/Segmenter.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
@@ -20,27 +22,20 @@ export const segment: Command.Command<
   "segment",
   never,
   unknown,
-  Flags.UsageError | TokenizerError,
+  Flags.UsageError | Storage.StorageError | TokenizerError,
   FileSystem.FileSystem
 > = Command.make(
   "segment",
   {
-    file: Argument.String("file").pipe(Argument.withDescription("a text file")),
+    file: Argument.String("file").pipe(Argument.withDescription("a text file, or - for standard input")),
     eta: Flags.eta,
     tokenizer: Flags.tokenizer,
     packing: Flags.packing
   },
   Effect.fnUntraced(function* ({ file, eta, tokenizer, packing }) {
-    const files = yield* FileSystem.FileSystem
-    const bytes = yield* Effect.mapError(
-      files.readFile(file),
-      (error) =>
-        Flags.usageError(
-          `Cannot read ${file}: ${error.reason._tag === "NotFound" ? "it does not exist" : error.message}`
-        )
-    )
+    const bytes = yield* Stream.runCollect(Storage.stream(file))
     const reasoning = yield* Effect.try({
-      try: () => new TextDecoder("utf-8", { fatal: true }).decode(bytes),
+      try: () => new TextDecoder("utf-8", { fatal: true }).decode(Storage.concat(bytes)),
       catch: () => Flags.usageError(`Cannot read ${file}: it is not UTF-8`)
     })
     const { count, additive, name } = yield* Effect.provide(Tokenizer, Flags.tokenizerOf(tokenizer))

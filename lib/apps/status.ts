@@ -60,6 +60,10 @@ interface Report {
   readonly failures: Readonly<Record<string, number>>
   /** What one of the failures says. */
   readonly failure: string | null
+  /** The tries of the last run that failed, those that were made again included. */
+  readonly tries: number | null
+  /** How long all servers are left alone from now, in seconds. */
+  readonly pause: number
   readonly inputTokens: number
   readonly outputTokens: number
   /** US dollars. */
@@ -88,6 +92,8 @@ const reportOf = (digest: Journal.Digest, isOpen: boolean, now: number): Report 
     damaged: digest.damaged,
     failures: countsOf([...failures.values()].map(({ reason }) => reason)),
     failure: [...failures.values()].at(-1)?.message ?? null,
+    tries: progress?.tries ?? null,
+    pause: isOpen ? Math.max(0, (progress?.at ?? 0) + (progress?.pause ?? 0) - now) / 1000 : 0,
     inputTokens: usage.inputTokens,
     outputTokens: usage.outputTokens,
     cost: begin?.price ? Price.cost(begin.price, usage) : null,
@@ -98,7 +104,7 @@ const reportOf = (digest: Journal.Digest, isOpen: boolean, now: number): Report 
 }
 
 const render = (report: Report): string => {
-  const { state, message, command, share, samples, rows, rejected, failures, failure, seconds } = report
+  const { state, message, command, share, samples, rows, rejected, failures, failure, tries, pause, seconds } = report
   const failed = sum(failures)
   const lines: ReadonlyArray<readonly [string, string]> = [
     ["state", message === null ? state : `${state}: ${message}`],
@@ -113,6 +119,8 @@ const render = (report: Report): string => {
     ["requests failed", failed === 0 ? "0" : `${Numbers.whole(failed)}, and asked again by the next run`],
     ...Object.entries(failures).map(([reason, count]) => [`  ${reason}`, Numbers.whole(count)] as const),
     ...failure === null ? [] : [["  the last of them", failure] as const],
+    ...tries === null ? [] : [["tries that failed", Numbers.whole(tries)] as const],
+    ...pause === 0 ? [] : [["servers left alone for", Progress.duration(pause * 1000)] as const],
     ["tokens, read + written", `${Numbers.whole(report.inputTokens)} + ${Numbers.whole(report.outputTokens)}`],
     ...report.estimated === 0 ? [] : [["  estimated in", `${Numbers.whole(report.estimated)} answers`] as const],
     ["cost", Price.render(report.cost ?? undefined)],

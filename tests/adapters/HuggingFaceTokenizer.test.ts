@@ -122,18 +122,23 @@ test("additive: where text is split as Qwen does, and nothing else joins or chan
   assert.equal(await isAdditive({ added_tokens: [token("a b", 302, false)] }), false)
 })
 
-test("layer: a file is named by its path, or as one likes", async () => {
-  const file = join(mkdtempSync(join(tmpdir(), "inftythink-")), "tokenizer.json")
-  writeFileSync(file, JSON.stringify(tokenizerJson))
-  const named = (name?: string): Promise<string> =>
+test("layer: a file is named by its path, or as one likes, and a folder stands for its tokenizer.json", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "inftythink-"))
+  const file = join(folder, "tokenizer.json")
+  const loading = (path: string, name?: string) =>
     Tokenizer.pipe(
       Effect.map((tokenizer) => tokenizer.name),
-      Effect.provide(HuggingFaceTokenizer.layer(file, name === undefined ? {} : { name })),
-      Effect.provide(services),
-      Effect.runPromise
+      Effect.provide(HuggingFaceTokenizer.layer(path, name === undefined ? {} : { name })),
+      Effect.provide(services)
     )
-  assert.equal(await named(), file)
-  assert.equal(await named("Qwen3"), "Qwen3")
+  const { message } = await failure(loading(folder))
+  assert.equal(message, `Cannot load ${folder}/tokenizer.json: it does not exist`)
+  writeFileSync(file, JSON.stringify(tokenizerJson))
+  const named = (path: string, name?: string): Promise<string> => Effect.runPromise(loading(path, name))
+  assert.equal(await named(file), file)
+  assert.equal(await named(file, "Qwen3"), "Qwen3")
+  // What threads read is the file.
+  for (const path of [folder, `${folder}/`]) assert.equal(await named(path), `${folder}/tokenizer.json`)
 })
 
 test("errors: a file that is missing, is no JSON or is no tokenizer is named", async () => {

@@ -254,6 +254,11 @@ test("notes say of the last run how it began, how far it is and how it ended", a
     }))
   const digest = await inspect(file)
   assert.deepEqual([digest.begin, digest.progress, digest.end, digest.recent.answers], [begin, progress, end, 1])
+  // What an older version wrote says nothing of failures.
+  const troubled: Journal.Progress = { ...progress, tries: 7, pause: 6012.5 }
+  await using(file, ({ note }) => note(troubled))
+  const told = await inspect(file)
+  assert.deepEqual([told.progress, told.damaged], [troubled, 0])
   await using(file, ({ note }) => note({ ...begin, at: 9 }))
   const later = await inspect(file)
   assert.deepEqual([later.begin?.at, later.progress, later.end, later.answers, later.recent.answers], [

@@ -144,12 +144,17 @@ test("reconstruct: a server that fails ends it, and what was written before is s
 })
 
 const wrong: ReadonlyArray<readonly [args: ReadonlyArray<string>, message: RegExp]> = [
-  [["--eta", "3"], /--eta: "3"/],
+  [["--eta", "3"], /^inftythink: Invalid value for flag --eta: "3"\. Expected: an integer of at least 4$/m],
   [["--eta", "many"], /--eta: "many"/],
   [["--gamma", "0"], /--gamma: "0"/],
   [["--dialect", "v3"], /--dialect: "v3"/],
-  [["--temperature", "9"], /--temperature: "9"/],
-  [["--concurency", "2"], /--concurency[^]*--concurrency/],
+  [["--temperature", "9"], /--temperature: "9"\. Expected: a number from 0 to 2$/m],
+  [["--concurency", "2"], /--concurency[^]*--concurrency[^]*^inftythink reconstruct --help shows all/m],
+  [
+    ["--max-cost", "1", "--base-url", "http://localhost/v1", "--model", "m"],
+    /without --price-input and --price-output/
+  ],
+  [["--format", "reasoning-content"], /in dialect v1: .*; the dialect chat can$/m],
   [["--window", "2"], /--window 2: it must be at least --concurrency, which is 32/],
   [["--tokenizer", "no.json"], /no\.json: it does not exist; --tokenizer takes o200k_base/],
   [["--model", "m"], /--model without --base-url/],
@@ -164,9 +169,10 @@ test("reconstruct: a wrong option gets a message that names it and the value, an
   const folder = makeFolder()
   writeSamples(folder, [1])
   for (const [args, message] of wrong) {
-    const { code, stderr } = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...args])
+    const { code, stdout, stderr } = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...args])
     assert.equal(code, 1, args.join(" "))
     assert.match(stderr, message)
+    assert.equal(stdout, "")
     assert.equal(existsSync(join(folder, "out.jsonl")), false)
   }
 })
@@ -218,6 +224,12 @@ test("segment: shows each segment, its tokens, and where it is cut", async () =>
       ""
     ].join("\n")
   )
+})
+
+test("segment: - is standard input", async () => {
+  const { code, stdout, stderr } = await start(makeFolder(), ["segment", "-", "--eta", "4"], {}, "One. Two.").done
+  assert.equal(code, 0, stderr)
+  assert.match(stdout, /^──── segment 1 of 1 · 4 tokens \(o200k_base\) · ends with the text ────\nOne\. Two\.$/m)
 })
 
 test("segment: a file that is not there is named", async () => {
@@ -284,6 +296,16 @@ test("reason: what did not conclude exits with 2, and --state goes on from there
   assert.equal(server.asked.length, 2)
 })
 
+test("reason: --force prints a conclusion, says that it was forced, and exits with 2", async () => {
+  await using server = await serve((_, index) => index === 0 ? summarized : concluded)
+  const { code, stdout, stderr } = await run(makeFolder(), [
+    ...["reason", "q", "--base-url", server.baseUrl, "--model", "m", "--max-iterations", "1", "--force"]
+  ])
+  assert.deepEqual([code, stdout], [2, "The answer is 42.\n"])
+  assert.match(stderr, /^inftythink: Concluded by force: the limit on iterations was reached$/m)
+  assert.doesNotMatch(stderr, /Cannot/)
+})
+
 test("reason: a guided model is cut, and what was kept is summarized", async () => {
   const long = Array.from({ length: 40 }, (_, i) => `Let me look at case ${i} of all.`).join("\n\n")
   await using server = await serve((_, index) =>
@@ -345,7 +367,9 @@ test("reason: a server that fails exits with 1, and options that do not go toget
       [base, /Cannot reason: Cannot complete a request to m at .*401/],
       [["reason", "q"], /Cannot reason without --base-url and --model/],
       [["reason", ...base.slice(2)], /there is no question, and no saved state/],
-      [[...base, "--max-cost", "1"], /Cannot use --max-cost 1 without --input-price and --output-price/],
+      [[...base, "--max-cost", "1"], /Cannot use --max-cost 1 without --price-input and --price-output/],
+      [[...base, "--price-output", "1"], /Cannot use --price-output without --price-input/],
+      [[...base, "--tail", "100"], /Cannot use --tail 100 without --carry tail or --carry summary-and-tail/],
       [[...base, "--carry", "all"], /--carry: "all"/],
       [[...base, "--dialect", "v1"], /Cannot reason in dialect v1 without --api completions or --prefill/],
       [[...base, "--state", "no/such/folder.json"], /Cannot write no\/such\/folder\.json/]

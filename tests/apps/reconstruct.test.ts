@@ -1,9 +1,12 @@
+import { layer as services } from "@effect/platform-node/NodeServices"
+import * as Effect from "effect/Effect"
 import assert from "node:assert/strict"
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { test } from "node:test"
 import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib"
+import * as Journal from "../../lib/adapters/Journal.ts"
 import { run, start } from "../support/command.ts"
 import { type Asked, serve } from "../support/server.ts"
 
@@ -239,6 +242,7 @@ test("retry: asks again what failed, and nothing else, and only where the run ca
   const failed = await run(folder, ["status", "out.journal.jsonl"])
   assert.match(failed.stdout, /^state +done$/m)
   assert.match(failed.stdout, /^requests failed +1, /m)
+  assert.match(failed.stdout, /^tries that failed +1$/m)
 
   // What is there is not written over, and the run stays one that came to its end.
   const refused = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...asking(server.baseUrl)])
@@ -285,7 +289,7 @@ test("reconstruct: a run in a folder of data reads nothing of what it writes, an
   assert.equal(again.code, 0, again.stderr)
   assert.match(again.stdout, /^samples in +2$/m)
   assert.match(again.stdout, /^read from +data\/1\.jsonl$/m)
-  assert.match(again.stdout, /^requests +\d+$/m)
+  assert.match(again.stdout, /^requests +2; in all runs of the journal: 3$/m)
 })
 
 test("reconstruct: outputs that would be one file, and options without a server, are refused before anything is written", async () => {
@@ -334,15 +338,94 @@ test("reconstruct: a limit on tokens stops, what was spent counts in the next ru
   const first = await run(folder, [...command, "--max-tokens", "1"])
   assert.equal(first.code, 1)
   assert.match(first.stderr, /^inftythink: Cannot go on: about [\d,]+ of at most 1 tokens are spent$/m)
+  assert.match(
+    first.stderr,
+    /^Stopped\..* 1 answers are kept in out\.journal\.jsonl: a higher --max-tokens goes on\.$/m
+  )
   assert.equal(server.asked.length, 1)
   const second = await run(folder, [...command, "--max-tokens", "1"])
   assert.equal(second.code, 1)
   assert.equal(server.asked.length, 1)
   const cost = await run(folder, [...command, "--max-cost", "1"])
-  assert.match(cost.stderr, /maxCost is 1, and no price is known/)
+  assert.match(cost.stderr, /^inftythink: Cannot use --max-cost 1 without --price-input and --price-output$/m)
   const last = await run(folder, [...command, "--max-tokens", "1000000"])
   assert.equal(last.code, 0, last.stderr)
   assert.equal(server.asked.length, 6)
+})
+
+test("retry: takes other limits than those of the run, and goes on with them", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([4, 4]))
+  await using server = await serve((_, index) => `* s${index}`)
+  const price = ["--price-input", "1000", "--price-output", "1000"]
+  const first = await run(folder, [
+    ...["reconstruct", "in.jsonl", "--out", "out.jsonl", "--max-tokens", "1", "--max-cost=1000000", ...price],
+    ...asking(server.baseUrl, "--concurrency", "1")
+  ])
+  assert.equal(first.code, 1)
+  const retry = (...limits: ReadonlyArray<string>) => run(folder, ["retry", "out.journal.jsonl", ...limits])
+  assert.match((await retry()).stderr, /a higher --max-tokens goes on/)
+  assert.match((await retry("--max-tokens", "2")).stderr, /of at most 2 tokens are spent/)
+  assert.match((await retry("--max-tokens", "1000000", "--max-cost", "0.001")).stderr, /a higher --max-cost goes on/)
+  assert.equal(server.asked.length, 1)
+  const last = await retry("--max-cost", "1000000")
+  assert.equal(last.code, 0, last.stderr)
+  assert.equal(server.asked.length, 6)
+})
+
+test("reconstruct: the table says what this run spent, and beside it what all runs of the journal did", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([4]))
+  await using server = await serve((_, index) => `* s${index}`)
+  const command = ["reconstruct", "in.jsonl", "--out", "out.jsonl", "--overwrite", ...asking(server.baseUrl)]
+  const first = await run(folder, command)
+  assert.match(first.stdout, /^requests +3$/m)
+  const second = await run(folder, [...command.filter((arg) => !/^(?:--eta|4)$/.test(arg)), "--eta", "8"])
+  assert.equal(second.code, 0, second.stderr)
+  assert.equal(server.asked.length, 4)
+  assert.match(second.stdout, /^requests +1; in all runs of the journal: 4$/m)
+  assert.match(second.stdout, /^tokens read \+ written, about +\d+ \+ \d+; in all runs of the journal: \d+ \+ \d+$/m)
+  assert.match(second.stdout, /^cost +unknown$/m)
+  assert.equal((readJson(join(folder, "out.manifest.json")).spent as Record<string, unknown>).requests, 4)
+})
+
+test("reconstruct: where answers of a server are not kept, it is said before the first is asked", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([2]))
+  await using server = await serve(() => 401)
+  const note = /^Note: answers are not kept, .*: --journal FILE keeps them\.$/m
+  const command = ["reconstruct", "in.jsonl", "--out", "-", ...asking(server.baseUrl)]
+  assert.match((await run(folder, command)).stderr, note)
+  assert.doesNotMatch((await run(folder, [...command, "--journal", "x.jsonl"])).stderr, note)
+})
+
+test("status: of a run that is under way, says which tries failed, and how long servers are left alone", async () => {
+  const folder = makeFolder()
+  const file = join(folder, "x.journal.jsonl")
+  const shown = (note: Partial<Journal.Progress>) =>
+    Effect.gen(function* () {
+      const journal = yield* Journal.open(file)
+      const progress = { _tag: "Progress", at: Date.now(), samples: 1, rows: 2, rejected: {}, bytes: 3 } as const
+      yield* journal.note({ ...progress, ...note })
+      const { stdout } = yield* Effect.promise(() => run(folder, ["status", "x.journal.jsonl"]))
+      const { tries, pause } = JSON.parse(
+        (yield* Effect.promise(() => run(folder, ["status", "x.journal.jsonl", "--json"]))).stdout
+      )
+      return { stdout, tries, pause }
+    }).pipe(Effect.scoped, Effect.provide(services), Effect.runPromise)
+  const troubled = await shown({ tries: 1400, pause: 7_200_000 })
+  assert.match(troubled.stdout, /^state +running$/m)
+  assert.match(troubled.stdout, /^tries that failed +1,400$/m)
+  assert.match(troubled.stdout, /^servers left alone for +(?:1 h 59|2 h 0) min$/m)
+  assert.equal(troubled.tries, 1400)
+  assert.ok(troubled.pause > 3600 && troubled.pause <= 7200)
+  // Afterwards nobody is left alone.
+  const { stdout } = await run(folder, ["status", "x.journal.jsonl"])
+  assert.match(stdout, /^tries that failed +1,400$/m)
+  assert.doesNotMatch(stdout, /left alone/)
+  const older = await shown({})
+  assert.doesNotMatch(older.stdout, /tries|left alone/)
+  assert.deepEqual([older.tries, older.pause], [null, 0])
 })
 
 test("reconstruct: two servers share the work, and one that is down is left out", async () => {
