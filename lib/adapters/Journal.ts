@@ -52,11 +52,17 @@ export interface Journal {
    * An answer comes whole. A request goes on where its reader leaves it, because it is paid for. Where an answer cannot
    * be written down, the model fails as `stopped`.
    */
-  readonly record: (model: TextModel) => TextModel
+  readonly record: (model: TextModel, options?: RecordOptions) => TextModel
   /** Writes down how far the run is. */
   readonly note: (note: Note) => Effect.Effect<void, JournalError>
   /** Waits until no request is under way. */
   readonly drain: Effect.Effect<void>
+}
+
+/** How requests are known. */
+export interface RecordOptions {
+  /** What answers depend on beside the model's name and the request: the API that is asked, or a template; nothing by default. */
+  readonly variant?: string
 }
 
 /** How a run began: its command and its input. */
@@ -247,9 +253,13 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
       })
 
     const underWay = new Map<string, Fiber.Fiber<Completion, ModelError | JournalError>>()
-    const once = (model: TextModel, request: Request): Effect.Effect<Completion, ModelError | JournalError> =>
+    const once = (
+      model: TextModel,
+      request: Request,
+      variant: string | undefined
+    ): Effect.Effect<Completion, ModelError | JournalError> =>
       Effect.suspend(() => {
-        const key = keyOf(model, request)
+        const key = keyOf(model, request, variant)
         const line = lines.get(key)
         if (line !== undefined) return recall(key, line)
         const running = underWay.get(key)
@@ -270,10 +280,10 @@ export const open = (path: string): Effect.Effect<Journal, JournalError, FileSys
 
     return {
       digest,
-      record: (model) => ({
+      record: (model, { variant } = {}) => ({
         name: model.name,
         generate: (request) =>
-          Stream.unwrap(Effect.map(once(model, request), partsOf)).pipe(
+          Stream.unwrap(Effect.map(once(model, request, variant), partsOf)).pipe(
             Stream.mapError((error) =>
               error._tag === "ModelError" ? error : new ModelError({ reason: "stopped", message: error.message })
             )
@@ -318,11 +328,13 @@ export class JournalError extends Base {}
 /** What a request is known by: everything that the answer depends on. */
 const keyOf = (
   { name }: TextModel,
-  { messages, prefix, prompt, maxTokens, sampling = {}, attempt = 0 }: Request
+  { messages, prefix, prompt, maxTokens, sampling = {}, attempt = 0 }: Request,
+  variant: string | undefined
 ): string => {
   const { temperature, topP, seed } = sampling
   const said = messages.map(({ role, content }) => [role, content])
-  const content = JSON.stringify([name, said, prefix, prompt, maxTokens, temperature, topP, seed, attempt])
+  const asked = [name, said, prefix, prompt, maxTokens, temperature, topP, seed, attempt]
+  const content = JSON.stringify(variant === undefined ? asked : [...asked, variant])
   return createHash("sha256").update(content).digest("base64url").slice(0, KEY_LENGTH)
 }
 

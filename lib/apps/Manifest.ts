@@ -51,7 +51,9 @@ export const render = (manifest: Manifest): string => `${JSON.stringify(manifest
 export const describe = (name: string): Effect.Effect<File, Storage.StorageError, FileSystem.FileSystem> =>
   Effect.gen(function* () {
     const files = yield* FileSystem.FileSystem
-    if (Storage.isStandard(name) || Storage.isAddress(name)) return { name, bytes: null, sha256: null }
+    if (Storage.isStandard(name) || Storage.isAddress(name)) {
+      return { name: Storage.nameOf(name), bytes: null, sha256: null }
+    }
     const hash = createHash("sha256")
     let bytes = 0
     yield* Stream.runForEach(files.stream(name), (chunk) =>

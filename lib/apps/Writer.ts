@@ -2,7 +2,7 @@
  * Who writes the summaries of a reconstruction: servers under control, whose answers a journal keeps, or nobody.
  *
  * ```text
- *   Summarizer ─▶ Journal ─▶ Budget ─▶ Load ─▶ OpenAi, OpenAi, …
+ *   Summarizer ─▶ Journal ─▶ Load ─▶ Budget ─▶ OpenAi, OpenAi, …
  * ```
  *
  * @module
@@ -73,17 +73,16 @@ export const make = (
       ...Option.isSome(options.maxTokens) && { maxTokens: options.maxTokens.value },
       ...price !== undefined && { price }
     }
+    const rates = {
+      concurrency: options.concurrency,
+      retries: options.retries,
+      ...Option.isSome(options.requestsPerMinute) && { requestsPerMinute: options.requestsPerMinute.value },
+      ...Option.isSome(options.tokensPerMinute) && { tokensPerMinute: options.tokensPerMinute.value }
+    }
     // What cannot be held is said before a journal is begun.
     yield* Flags.requirePrice(options.maxCost, price)
     yield* Flags.checked(() => Budget.make(limits))
-    const load = yield* Flags.checked(() =>
-      Load.make(servers, {
-        concurrency: options.concurrency,
-        retries: options.retries,
-        ...Option.isSome(options.requestsPerMinute) && { requestsPerMinute: options.requestsPerMinute.value },
-        ...Option.isSome(options.tokensPerMinute) && { tokensPerMinute: options.tokensPerMinute.value }
-      })
-    )
+    yield* Flags.checked(() => Load.make(servers, rates))
     if (path === undefined) {
       yield* Console.error(
         "Note: answers are not kept, and the next run asks for them again: --journal FILE keeps them."
@@ -91,8 +90,10 @@ export const make = (
     }
     const journal = path === undefined ? undefined : yield* Journal.open(path)
     const budget = Budget.make({ ...limits, ...journal !== undefined && { spent: spentBefore(journal.digest) } })
-    const limited = budget.limit(load)
-    const summarizer = Summarizer.make(journal === undefined ? limited : journal.record(limited), {
+    // A try that broke off is paid for as well.
+    const load = Load.make(servers.map((server) => ({ ...server, model: budget.limit(server.model) })), rates)
+    const asked = options.api === "completions" ? { variant: options.api } : {}
+    const summarizer = Summarizer.make(journal === undefined ? load : journal.record(load, asked), {
       sampling: {
         temperature: temperatureOf(options),
         topP: topPOf(options)

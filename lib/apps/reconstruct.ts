@@ -35,7 +35,7 @@ import * as Format from "../Format.ts"
 import * as Reconstruction from "../Reconstruction.ts"
 import type { ModelError } from "../TextModel.ts"
 import { Tokenizer, type TokenizerError } from "../Tokenizer.ts"
-import { Arguments } from "./Arguments.ts"
+import { Arguments, withoutQueries } from "./Arguments.ts"
 import * as Card from "./Card.ts"
 import * as Findings from "./Findings.ts"
 import * as Flags from "./Flags.ts"
@@ -298,7 +298,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
       })
       const manifest = yield* Effect.andThen(follow, complete).pipe(
         journal === undefined ? identity : noted(journal, {
-          args: (yield* Arguments).map(withoutQuery),
+          args: withoutQueries(yield* Arguments),
           out: resolve(out),
           bytes: bytesTotal ?? null,
           model: writer.name,
@@ -313,7 +313,7 @@ export const reconstruct: Command.Command<"reconstruct", never, unknown, Failure
       const say = Storage.isStandard(out) ? Console.error : Console.log
       yield* say(
         options.json ? Manifest.render(manifest).trimEnd() : Tally.table(tally, [
-          ["read from", files.map(({ name }) => name).join(", ")],
+          ["read from", files.map(({ name }) => Storage.nameOf(name)).join(", ")],
           ["written to", out],
           ...manifest.rejects === null ? [] : [["rejections to", paths.rejects] as const],
           ["eta, gamma", `${eta}, ${gamma}`],
@@ -560,10 +560,6 @@ const DatasetInfo = Schema.fromJsonString(Schema.Record(Schema.String, Schema.Un
 
 /** Names of OpenAI's models, for which its encodings are right. */
 const OPENAI = /^(?:openai\/)?(?:gpt-|chatgpt-|o\d|text-)/
-
-/** An argument without the query of an address, which may hold a key. */
-const withoutQuery = (argument: string): string =>
-  Storage.isAddress(argument) ? argument.replace(/\?[^#]*/, "") : argument
 
 interface Fields {
   readonly message: string

@@ -11,7 +11,7 @@ import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import process from "node:process"
 import * as Journal from "../adapters/Journal.ts"
-import { Arguments } from "./Arguments.ts"
+import { Arguments, incomplete } from "./Arguments.ts"
 import * as Flags from "./Flags.ts"
 import { type Failure, reconstruct } from "./reconstruct.ts"
 import { version } from "./Version.ts"
@@ -36,8 +36,16 @@ export const retry: Command.Command<
     if (begin.folder !== process.cwd()) {
       return yield* Flags.usageError(`Cannot retry ${journal} here: its run was in ${begin.folder}`)
     }
+    const withheld = incomplete(begin.args)
+    if (withheld !== undefined) {
+      return yield* Flags.usageError(
+        `Cannot retry ${journal}: it keeps no query of ${withheld}; run reconstruct itself again, with --overwrite`
+      )
+    }
+    // Options of the program may stand before the command.
+    const own = begin.args.slice(begin.args.indexOf("reconstruct"))
     // A run that came to its end has written what is to be replaced; any other goes on.
-    const again = begin.args.includes("--overwrite") ? begin.args : [...begin.args, "--overwrite"]
+    const again = own.includes("--overwrite") ? own : [...own, "--overwrite"]
     const args = withLimit(withLimit(again, "--max-cost", maxCost), "--max-tokens", maxTokens)
     yield* Effect.provideService(Command.runWith(reconstruct, { version })(args.slice(1)), Arguments, args)
   })

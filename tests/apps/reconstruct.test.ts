@@ -8,6 +8,7 @@ import { test } from "node:test"
 import { gunzipSync, gzipSync, zstdCompressSync } from "node:zlib"
 import * as Journal from "../../lib/adapters/Journal.ts"
 import { run, start } from "../support/command.ts"
+import { serveFiles } from "../support/files.ts"
 import { type Asked, serve } from "../support/server.ts"
 
 const makeFolder = (): string => mkdtempSync(join(tmpdir(), "inftythink-"))
@@ -387,6 +388,58 @@ test("reconstruct: the table says what this run spent, and beside it what all ru
   assert.match(second.stdout, /^tokens read \+ written, about +\d+ \+ \d+; in all runs of the journal: \d+ \+ \d+$/m)
   assert.match(second.stdout, /^cost +unknown$/m)
   assert.equal((readJson(join(folder, "out.manifest.json")).spent as Record<string, unknown>).requests, 4)
+})
+
+test("reconstruct: a try that broke off is counted, too", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([2]))
+  await using server = await serve((_, index) => index < 2 ? { breaksOffBehind: "word ".repeat(400) } : "* s")
+  const ran = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...asking(server.baseUrl)])
+  assert.equal(ran.code, 0, ran.stderr)
+  assert.equal(server.asked.length, 3)
+  const { spent } = readJson(join(folder, "out.manifest.json"))
+  const { requests, outputTokens } = spent as Record<string, number>
+  assert.equal(requests, 3)
+  assert.ok(outputTokens! > 1000, `${outputTokens} tokens`)
+})
+
+test("reconstruct: another API is another request", async () => {
+  const folder = makeFolder()
+  writeFileSync(join(folder, "in.jsonl"), linesOf([2]))
+  await using server = await serve(() => "* s")
+  const command = ["reconstruct", "in.jsonl", "--out", "out.jsonl", "--overwrite", ...asking(server.baseUrl)]
+  for (const [api, asked] of [["chat", 1], ["chat", 1], ["completions", 2], ["completions", 2], ["chat", 2]] as const) {
+    await run(folder, [...command, "--api", api])
+    assert.equal(server.asked.length, asked, api)
+  }
+  assert.deepEqual(server.asked.map(({ url }) => url), ["/v1/chat/completions", "/v1/completions"])
+})
+
+test("reconstruct: no file shows the query of an address, and retry does not go without", async () => {
+  const folder = makeFolder()
+  await using files = await serveFiles({ "/d.jsonl": Buffer.from(`${linesOf([2])}{}\n`) })
+  await using server = await serve(() => "* s")
+  const [input, baseUrl] = [`${files.url}/d.jsonl?token=SECRET`, `${server.baseUrl}?key=SECRET`]
+  const plain = ["--log-level", "info", "reconstruct", `${files.url}/d.jsonl`, ...asking(server.baseUrl)]
+  assert.equal((await run(folder, [...plain, "--out", "plain.jsonl"])).code, 0)
+  const again = await run(folder, ["retry", "plain.journal.jsonl"])
+  assert.equal(again.code, 0, again.stderr)
+  const commands = [
+    ["reconstruct", input, ...asking(server.baseUrl)],
+    ["reconstruct", `${files.url}/d.jsonl`, ...asking(baseUrl)],
+    ["reconstruct", `${files.url}/d.jsonl`, "--eta", "4", `--base-url=${baseUrl}#2`, "--model", "gpt-x"]
+  ]
+  for (const [i, command] of commands.entries()) {
+    const ran = await run(folder, [...command, "--out", `${i}.jsonl`])
+    assert.equal(ran.code, 0, ran.stderr)
+    assert.doesNotMatch(ran.stdout, /SECRET/)
+    const retry = await run(folder, ["retry", `${i}.journal.jsonl`])
+    assert.equal(retry.code, 1)
+    assert.match(retry.stderr, /it keeps no query of .*http:\/\/127\.0\.0\.1:\d+\/.*; run reconstruct itself again/)
+  }
+  const written = readdirSync(folder)
+  assert.ok(written.length >= 20, written.join(", "))
+  for (const file of written) assert.doesNotMatch(readFileSync(join(folder, file), "utf8"), /SECRET/, file)
 })
 
 test("reconstruct: where answers of a server are not kept, it is said before the first is asked", async () => {
