@@ -8,8 +8,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import * as Price from "./core/Price.ts"
-import { estimate } from "./Reasoner.ts"
 import * as TextModel from "./TextModel.ts"
+import { estimate } from "./Tokenizer.ts"
 
 /** What may be spent, and what was before. */
 export interface Options {

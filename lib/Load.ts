@@ -19,9 +19,9 @@ import * as Stream from "effect/Stream"
 import { estimateUsage } from "./Budget.ts"
 import * as Pace from "./core/Pace.ts"
 import * as Rate from "./core/Rate.ts"
-import { estimate } from "./Reasoner.ts"
 import * as Retry from "./Retry.ts"
 import { type Finish, ModelError, type Part, type Request, TextModel, unfinished } from "./TextModel.ts"
+import { estimate } from "./Tokenizer.ts"
 
 /** A model that many requests share, and how it fares. */
 export interface Load extends TextModel {

@@ -27,10 +27,10 @@ import type { Question } from "./core/Sample.ts"
 import * as Segmenter from "./core/Segmenter.ts"
 import * as Stagnation from "./core/Stagnation.ts"
 import * as Summary from "./core/Summary.ts"
-import type { Carry, Guide, Limit, Outcome, State } from "./State.ts"
+import { type Carry, type Guide, isState, type Limit, type Outcome, type State } from "./State.ts"
 import * as Summarizer from "./Summarizer.ts"
 import * as TextModel from "./TextModel.ts"
-import type { Tokenizer } from "./Tokenizer.ts"
+import { estimate, type Tokenizer } from "./Tokenizer.ts"
 
 /** How to reason. */
 export interface CommonOptions {
@@ -343,14 +343,9 @@ const known = (name: string): Dialect.Dialect => {
   return found
 }
 
-/** Estimates the tokens of a text where no tokenizer is at hand: a token is about four bytes. */
-export const estimate = (text: string): number => Math.ceil(new TextEncoder().encode(text).length / 4)
-
 /** Whether a trajectory was exhausted, and a conclusion was forced. */
 const hasConclusion = (outcome: Outcome | null): outcome is Outcome & { readonly conclusion: string } =>
   outcome?._tag === "Exhausted" && outcome.conclusion !== null
-
-const isState = (from: Question | State): from is State => typeof from === "object" && "version" in from
 
 /** What a model writes in an attempt, over one or more requests, and how the last one ended. */
 interface Draft {

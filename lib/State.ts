@@ -119,6 +119,9 @@ const Base: new (fields: Fields) => Cause.YieldableError & Readonly<Fields> & { 
 /** A value is no saved state, or none to be taken. */
 export class StateError extends Base {}
 
+/** Tells a state from a question. */
+export const isState = (from: Question | State): from is State => typeof from === "object" && "version" in from
+
 /** Reads a state from its JSON, as text or as a value. */
 export const parse = (json: unknown): Result.Result<State, StateError> => {
   const decoded = typeof json === "string" ? decodeText(json) : decodeValue(json)

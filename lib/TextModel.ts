@@ -137,7 +137,7 @@ export const complete = (request: Request): Effect.Effect<Completion, ModelError
   })
 
 /** Makes the error of an answer that ended without a finish reason. */
-export const unfinished = ({ name }: TextModel): ModelError =>
+export const unfinished = ({ name }: Pick<TextModel, "name">): ModelError =>
   new ModelError({
     reason: "interrupted",
     message: `Cannot complete a request to ${name}: the answer ended without a finish reason`

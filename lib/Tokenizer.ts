@@ -20,6 +20,9 @@ export interface Tokenizer {
 /** The service of a tokenizer. */
 export const Tokenizer: Context.Service<Tokenizer, Tokenizer> = Context.Service<Tokenizer>("inftythink/Tokenizer")
 
+/** Estimates the tokens of a text where no tokenizer is at hand: a token is about four bytes. */
+export const estimate = (text: string): number => Math.ceil(new TextEncoder().encode(text).length / 4)
+
 interface Fields {
   /** `not-found`: there is no such file; `invalid`: it is no tokenizer; `missing`: the package that reads it is. */
   readonly reason: "not-found" | "invalid" | "missing"

@@ -8,8 +8,8 @@ import fc from "fast-check"
 import assert from "node:assert/strict"
 import { test } from "node:test"
 import * as Budget from "../lib/Budget.ts"
-import { estimate } from "../lib/Reasoner.ts"
 import * as TextModel from "../lib/TextModel.ts"
+import { estimate } from "../lib/Tokenizer.ts"
 import { modelError } from "./support/model.ts"
 
 const request: TextModel.Request = { messages: [{ role: "user", content: "What is 6 × 7?" }], prefix: "So" }

@@ -17,7 +17,7 @@ import type * as Response from "effect/ai/Response"
 import type { Message } from "../core/Sample.ts"
 import * as Reasoner from "../Reasoner.ts"
 import type { Outcome } from "../State.ts"
-import { type Finish, ModelError, type Part, TextModel, type Usage } from "../TextModel.ts"
+import { type Finish, ModelError, type Part, TextModel, unfinished, type Usage } from "../TextModel.ts"
 
 // ---- a provider as a TextModel
 
@@ -87,7 +87,9 @@ const makeTextModel = (model: Ai.LanguageModel, name: string, prefill: TextModel
           finish = { ...finish, error: error.message }
           return Stream.empty
         }),
-        Stream.concat(Stream.suspend(() => finish === undefined ? Stream.fail(unfinished(name)) : Stream.make(finish)))
+        Stream.concat(
+          Stream.suspend(() => finish === undefined ? Stream.fail(unfinished({ name })) : Stream.make(finish))
+        )
       )
     })
 })
@@ -157,12 +159,6 @@ const reasonOf = (
       return "failed"
   }
 }
-
-const unfinished = (name: string): ModelError =>
-  new ModelError({
-    reason: "interrupted",
-    message: `Cannot complete a request to ${name}: the answer ended without a finish reason`
-  })
 
 // ---- a reasoner as a language model
 

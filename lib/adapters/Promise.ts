@@ -83,7 +83,7 @@ export const reason = (from: Question | State.State, options: Options): AsyncIte
  */
 export const step = (from: Question | State.State, options: Options): AsyncIterable<Reasoner.Event> => {
   const { model, settings } = settle(options)
-  const state = isState(from) ? from : Reasoner.begin(from, settings)
+  const state = State.isState(from) ? from : Reasoner.begin(from, settings)
   return iterate(Stream.provideService(Reasoner.step(state, settings), TextModel, model), options.signal)
 }
 
@@ -106,8 +106,6 @@ export const signState = (state: State.State, { secret }: Pick<StateOptions, "se
  */
 export const verifyState = (json: unknown, { secret, ...options }: StateOptions): Promise<State.State> =>
   Effect.runPromise(State.verify(json, { ...options, secret: Redacted.make(secret) }))
-
-const isState = (from: Question | State.State): from is State.State => typeof from === "object" && "version" in from
 
 const settle = (
   { model, summarizer, signal: _, ...rest }: Options

@@ -35,6 +35,7 @@ import * as Reasoner from "../Reasoner.ts"
 import * as State from "../State.ts"
 import type * as Summarizer from "../Summarizer.ts"
 import * as TextModel from "../TextModel.ts"
+import { estimate } from "../Tokenizer.ts"
 
 /** How to reason, and for whom. What a client asks for counts up to the limits, eta and gamma that are set here. */
 export type Options = Reasoner.Options & {
@@ -430,7 +431,7 @@ const endOf = (
     case "Exhausted":
     case "Truncated": {
       const content = "conclusion" in outcome ? outcome.conclusion ?? "" : ""
-      const concluded = (tokenizer?.count ?? Reasoner.estimate)(content)
+      const concluded = (tokenizer?.count ?? estimate)(content)
       const { inputTokens, outputTokens } = state.meter
       const usage = {
         prompt_tokens: inputTokens,
@@ -490,7 +491,7 @@ const streamEvents: Route["answer"] = async (client, body, settings, visit) => {
 const runStep: Route["answer"] = async (client, body, settings, visit) => {
   const { field, from, options, model } = await readTask(body, settings)
   const state = attempt(field, () => {
-    return typeof from === "object" && "version" in from ? from : Reasoner.begin(from, options)
+    return State.isState(from) ? from : Reasoner.begin(from, options)
   })
   const step = attempt(field, () => Reasoner.step(state, options)).pipe(
     Stream.catch((error) => Stream.fromEffect(failWithState(error, settings))),
