@@ -30,20 +30,48 @@ interface Work {
   readonly counted: number
 }
 
-/** Runs a reader while every string function that it calls is watched; a token is four code units. */
+/**
+ * Runs a reader while every string function that it calls is watched; a token is four code units.
+ *
+ * To read a string that was joined copies all of it first, whatever the function then goes over. So a string is counted as
+ * a whole where it is read for the first time, unless it is a part of one that was read. That is how a string is seen that
+ * grows with each chunk and is read each time, though only its end is looked at.
+ */
 const work = (run: (count: (text: string) => number) => unknown): Work => {
   const { slice, indexOf, includes, trim, trimStart, trimEnd, charCodeAt } = String.prototype
   const { exec, test } = RegExp.prototype
   let scanned = 0
   let counted = 0
+  // What was read last and is in one piece, by its length: a string that has grown is found to be another one at once.
+  // Short ones are left out, which are copied in no time, and all are forgotten before they take too much memory.
+  const read = new Map<number, string>()
+  let remembered = 0
+  const part = (text: string): string => {
+    if (text.length < 64) return text
+    remembered += text.length
+    if (remembered > 100_000_000) {
+      read.clear()
+      remembered = 0
+    }
+    read.set(text.length, text)
+    return text
+  }
+  const copy = (text: string): void => {
+    if (text.length < 64) return
+    // A string that is only like the one that was read takes its place: it is found again at once, and not compared.
+    if (read.get(text.length) === text) read.set(text.length, text)
+    else scanned += part(text).length
+  }
   const spend = (text: string, from: number, to: number | undefined): void => {
+    copy(text)
     scanned += 1 + Math.max(0, (to ?? text.length) - from)
   }
   const replaced = {
     slice(this: string, ...range: ReadonlyArray<number>): string {
       const sliced = slice.call(this, ...range)
+      copy(this)
       scanned += sliced.length + 1
-      return sliced
+      return part(sliced)
     },
     indexOf(this: string, part: string, from = 0): number {
       const at = indexOf.call(this, part, from)
@@ -56,20 +84,24 @@ const work = (run: (count: (text: string) => number) => unknown): Work => {
       return at >= 0
     },
     trim(this: string): string {
+      copy(this)
       scanned += this.length
-      return trim.call(this)
+      return part(trim.call(this))
     },
     trimStart(this: string): string {
       const trimmed = trimStart.call(this)
+      copy(this)
       scanned += 1 + this.length - trimmed.length
-      return trimmed
+      return part(trimmed)
     },
     trimEnd(this: string): string {
       const trimmed = trimEnd.call(this)
+      copy(this)
       scanned += 1 + this.length - trimmed.length
-      return trimmed
+      return part(trimmed)
     },
     charCodeAt(this: string, at: number): number {
+      copy(this)
       scanned++
       return charCodeAt.call(this, at)
     }

@@ -60,6 +60,9 @@ export const make = ({ dialect, inside, guide }: Options): Attempt => {
   let cutter = guide === undefined ? undefined : Cutter.make(guide)
   let cut: Cutter.Cut | undefined
   const dropped: Array<string> = []
+  // What was kept of the section of reasoning that is open, and the tokens of those before it.
+  let written: Array<string> = []
+  let before = 0
 
   const reasoning = (): string => {
     const end: Array<Sections.Event> = open === undefined ? [] : [{ _tag: "End", section: open, closed: false }]
@@ -90,11 +93,13 @@ export const make = ({ dialect, inside, guide }: Options): Attempt => {
     if (cutter === undefined || event.section !== "reasoning" || event._tag === "Retag") return show(event)
     if (event._tag === "Start") {
       // Reasoning may go on behind other text: what there was counts.
-      const room = guide!.eta - guide!.count(reasoning())
-      if (events.length > 0) cutter = Cutter.make({ ...guide!, eta: Math.max(4, room) })
+      before += guide!.count(written.join(""))
+      written = []
+      if (events.length > 0) cutter = Cutter.make({ ...guide!, eta: Math.max(4, guide!.eta - before) })
       return show(event)
     }
     const kept = event._tag === "Delta" ? cutter.feed(event.text) : cutter.end()
+    written.push(kept.text)
     const shown = kept.text === "" ? [] : show({ _tag: "Delta", section: "reasoning", text: kept.text })
     cut = kept.cut
     if (cut !== undefined) show({ _tag: "End", section: "reasoning", closed: true })

@@ -9,7 +9,7 @@
  *
  * Every text is counted once: a line as a whole where it is far from η, and word by word where it is near. Where the
  * counts of words do not add up, as in Chinese, such a line takes a token more for each, and is counted again once it
- * comes near to η, and at its end.
+ * comes near to η, and at its end. Where those of lines do not, before a slash behind punctuation, two more are taken.
  *
  * @module
  */
@@ -62,21 +62,28 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
   }
   // A piece of this length fits in any eta, so that the first one is always kept.
   const longest = Math.min(LONGEST_PIECE, Math.floor(eta / MOST_TOKENS))
+  // Where it may go on: then the word that is being written is held back. A surrogate pair is never cut, and a boundary
+  // across which counts do not add up takes a token more.
+  const most = MOST_TOKENS * Math.max(longest, 2) + 1
   const scanner = Boundary.makeScanner()
-  // The line being written and what came behind its newline, and how much of it was given on.
-  let line = ""
-  let given = 0
+  // What was not given on yet, and where in it the line begins that is being written: below zero, where some was given.
+  let held = ""
+  let begin = 0
+  // What of the line was counted by words, and its length; then the rest of the line and what came behind its newline. To
+  // read a string that has grown copies it, so that neither `held` nor `rest` is read for each chunk but where it is short:
+  // `held` once all but a word is given on, and `rest` once all but a word is counted.
+  let passed: Array<string> = []
+  let counted = 0
+  let rest = ""
   // Where its content ends so far, without the half of a surrogate pair that came last; whether its newline is there; and
   // up to where it was walked. Kept, because to look at all of the line for each chunk would make many blanks quadratic.
   let end = 0
   let half = ""
   let isOver = false
   let walkedTo = 0
-  // The tokens of the lines before, and those of all that was counted, which ends at `counted` in the line; then what the
-  // boundary there is like.
+  // The tokens of the lines before, and those of all that was counted; then what the boundary there is like.
   let before = 0
   let tokens = 0
-  let counted = 0
   let rank: Boundary.Rank = Boundary.rank.line
   let adds = true
   // Whether the line is counted by its words, and whether these counts add up.
@@ -85,8 +92,8 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
   // Whether the line was counted as a whole meanwhile, where it seemed to come near to its end.
   let recounted = false
 
-  /** Whether a piece that is being written may turn out not to fit. */
-  const isNear = (): boolean => tokens + MOST_TOKENS * longest > eta
+  /** Whether the line is counted by its words, of which so many code units are there: most are far from eta. */
+  const isWalked = (length: number): boolean => walked ||= tokens + MOST_TOKENS * (length + longest) >= late * eta
 
   /** Follows the content of the line through more of it, which begins at an index. */
   const follow = (at: number, text: string): void => {
@@ -98,100 +105,121 @@ export const make = ({ eta, count, from = 0.8, late = 0.95 }: Options): Cutter =
     if (content !== "") end = at + content.length
   }
 
-  const cutAt = (at: number, rank: Boundary.Rank): Kept => {
-    const end = Math.max(at, given)
-    return { text: line.slice(given, end), cut: { rank, dropped: line.slice(end) } }
+  const cutAt = ({ at, rank }: Place): Kept => {
+    const to = Math.max(0, begin + at)
+    return { text: held.slice(0, to), cut: { rank, dropped: held.slice(to) } }
   }
 
   /**
-   * Counts the words of the line up to `end`, and cuts behind the first that ends a sentence, or before the one that does
-   * not fit. The last word is left out, because it may go on, unless the newlines behind it are there.
+   * Counts words of the line from `counted` on, and finds the first that ends a sentence or the one that does not fit.
+   * The last word is left out, because it may go on, unless the newlines behind it are there.
    */
-  const walk = (end: number, newlines?: string): Kept | undefined => {
-    // Most lines are far from eta: they need not be looked into.
-    walked ||= tokens + MOST_TOKENS * (end + longest) >= late * eta
-    if (!walked) return undefined
-    const units = Boundary.words(line.slice(counted, end)).flatMap((word) => piecesOf(word, longest))
+  const walk = (text: string, newlines?: string): Place | undefined => {
+    const units = Boundary.words(text).flatMap((word) => piecesOf(word, longest))
     const last = units.pop()
+    const from = counted
     for (const unit of units) {
-      const cut = step(unit) ?? endSentence(unit, end)
-      if (cut !== undefined) return cut
+      const place = step(unit) ?? endSentence(unit, text, counted - from)
+      if (place !== undefined) return place
     }
-    return newlines === undefined ? undefined : step({ text: "", rank, adds: true, ...last }, newlines)
+    if (newlines === undefined) return undefined
+    const unit = { text: "", rank, adds: true, ...last }
+    const place = step(unit, newlines)
+    // Where only the newlines do not fit, the word is kept: it may have been given on.
+    return place === undefined || newlines === "" ? place : step(unit) ?? { at: counted, rank }
   }
 
-  /** Counts a unit, and cuts before it if it does not fit. */
-  const step = (unit: Boundary.Unit, newlines = ""): Kept | undefined => {
+  /** Counts a unit, or finds that it does not fit. */
+  const step = (unit: Boundary.Unit, newlines = ""): Place | undefined => {
     const more = count(unit.text + newlines) + (adds ? 0 : 1)
     if (!exact && !recounted && tokens + more >= late * eta) {
       recounted = true
-      tokens = before + count(line.slice(0, counted))
+      tokens = before + count(passed.join(""))
     }
     const next = tokens + more
-    if (next > eta) return cutAt(counted, rank)
+    if (next > eta) return { at: counted, rank }
     exact &&= adds
     tokens = next
+    passed.push(unit.text)
     counted += unit.text.length
     rank = unit.rank
     adds = unit.adds
     return undefined
   }
 
-  const endSentence = ({ text, rank }: Boundary.Unit, end: number): Kept | undefined =>
-    tokens >= late * eta && rank === Boundary.rank.word && STOP.test(text) && endsSentence(line.slice(0, end), counted)
-      ? cutAt(counted, Boundary.rank.sentence)
+  const endSentence = ({ text: word, rank }: Boundary.Unit, text: string, at: number): Place | undefined =>
+    tokens >= late * eta && rank === Boundary.rank.word && STOP.test(word) && endsSentence(contextOf(passed), text, at)
+      ? { at: counted, rank: Boundary.rank.sentence }
       : undefined
 
   /** Reads complete lines, up to the one that is a good end; the end of the text is none. */
-  const take = (lines: ReadonlyArray<Boundary.Unit>, final: Boundary.Unit | undefined): Kept => {
-    let text = ""
+  const take = (lines: ReadonlyArray<Boundary.Unit>, final?: Boundary.Unit): Place | undefined => {
     for (const unit of lines) {
       const end = unit.text.trimEnd().length
-      const cut = walk(end, unit.text.slice(end))
-      if (cut !== undefined) return { ...cut, text: text + cut.text }
+      const place = isWalked(unit.text.length) ? walk(unit.text.slice(counted, end), unit.text.slice(end)) : undefined
+      if (place !== undefined) return place
       if (!walked || !exact) tokens = before + count(unit.text)
-      text += line.slice(given, unit.text.length)
-      line = line.slice(unit.text.length)
+      tokens += unit.adds ? 0 : MOST_BETWEEN
       before = tokens
-      given = counted = 0
+      begin += unit.text.length
+      passed = []
+      counted = 0
       adds = exact = true
       walked = recounted = false
       rank = unit.rank
       const least = rank >= Boundary.rank.paragraph ? from : late
-      if (unit !== final && tokens >= least * eta) return { text, cut: { rank, dropped: line } }
+      if (unit !== final && tokens >= least * eta) return { at: 0, rank }
     }
-    return { text }
+    return undefined
   }
 
   return {
     feed: (chunk) => {
-      follow(line.length - half.length, half + chunk)
-      line += chunk
+      follow(counted + rest.length - half.length, half + chunk)
+      held += chunk
+      rest += chunk
       const lines = scanner.feed(chunk)
-      const { text, cut } = take(lines, undefined)
-      if (cut !== undefined) return { text, cut }
+      const place = take(lines)
+      if (place !== undefined) return cutAt(place)
       if (lines.length > 0) {
+        rest = held.slice(begin)
         end = walkedTo = 0
         isOver = false
-        follow(0, line)
+        follow(0, rest)
       }
-      const inside = end > walkedTo ? walk(end) : undefined
-      if (inside !== undefined) return { ...inside, text: text + inside.text }
+      if (end > walkedTo && isWalked(end)) {
+        const from = counted
+        const inside = walk(rest.slice(0, end - from))
+        if (inside !== undefined) return cutAt(inside)
+        rest = rest.slice(counted - from)
+      }
       walkedTo = end
-      const known = Math.max(given, isNear() ? counted : end)
-      const more = known > given ? line.slice(given, known) : ""
-      given = known
-      return { text: text + more }
+      const known = begin + (tokens + most > eta ? counted : end)
+      if (known <= 0) return { text: "" }
+      const text = held.slice(0, known)
+      held = held.slice(known)
+      begin -= known
+      return { text }
     },
     end: () => {
       const lines = scanner.end()
-      return take(lines, lines.at(-1))
+      const place = take(lines, lines.at(-1))
+      return place === undefined ? { text: held } : cutAt(place)
     }
   }
 }
 
+/** A place for a cut: an index of the line, and the rank of the boundary there. */
+interface Place {
+  readonly at: number
+  readonly rank: Boundary.Rank
+}
+
 /** The most tokens of a code unit. */
 const MOST_TOKENS = 3
+
+/** The most tokens that joining two lines adds, where the counts of lines do not add up. */
+const MOST_BETWEEN = 2
 
 /** The longest piece of a word, in code units, that is kept or dropped as a whole. */
 const LONGEST_PIECE = 32
@@ -203,13 +231,15 @@ const piecesOf = (word: Boundary.Unit, length: number): Array<Boundary.Unit> => 
   return last === undefined ? [] : [...pieces, { ...word, text: last.text }]
 }
 
-/** Whether a sentence ends at `at`: what came before decides, and one character behind. */
-const endsSentence = (line: string, at: number): boolean => {
+/** The end of a line that is in parts, as far back as a sentence is looked for. */
+const contextOf = (parts: ReadonlyArray<string>): string => parts.slice(-CONTEXT).join("").slice(-CONTEXT)
+
+/** Whether a sentence ends at `at` in `text`: what came before decides, and one character behind. */
+const endsSentence = (before: string, text: string, at: number): boolean => {
   NEXT.lastIndex = at
-  NEXT.test(line)
-  const before = line.slice(Math.max(0, at - CONTEXT), NEXT.lastIndex)
-  const last = Boundary.sentences(before).at(-1)!
-  return last.text.length === NEXT.lastIndex - at && last.text !== before
+  NEXT.test(text)
+  const next = text.slice(at, NEXT.lastIndex)
+  return Boundary.sentences(before + next).at(-1)!.text === next
 }
 
 const STOP = /[.!?…。！？｡．]["'”’“‘«)\]}»*_」』）】》〉］]*$/

@@ -96,6 +96,25 @@ test("cut: reasoning that comes in parts is cut as a whole", () => {
   assert.equal(words.count(attempt.cut()!.dropped), 10)
 })
 
+test("cut: reasoning that begins again and again is counted once", () => {
+  let counted = 0
+  const count = (text: string): number => {
+    counted += text.length
+    return Math.ceil(text.length / 4)
+  }
+  const attempt = Attempt.make({ dialect: Dialect.guided, guide: { eta: 100_000, count } })
+  let length = 0
+  for (let i = 0; i < 1000; i++) {
+    const text = "So it is. "
+    length += text.length
+    attempt.feedReasoning(text)
+    attempt.feed("\n")
+  }
+  attempt.end()
+  assert.equal(attempt.cut(), undefined)
+  assert.ok(counted <= 3 * length, `${counted} of ${length} code units`)
+})
+
 test("inside: the section that the prompt opened", () => {
   const attempt = Attempt.make({ dialect: Dialect.v1, inside: "reasoning" })
   assert.ok(attempt.isReasoning())

@@ -61,7 +61,31 @@ const options: fc.Arbitrary<Options> = fc
   .tuple(etas, oneOf(o200k, words), fc.option(shares, { nil: {} }))
   .map(([eta, counting, shares]) => ({ eta, counting, ...shares }))
 
-const cases = fc.record({ text: reasoning, options })
+/** What stands between lines: more blanks and newlines than words, too. */
+const between = fc.oneof(
+  { weight: 12, arbitrary: fc.constantFrom("\n", "\n", "\r\n", "\n\n") },
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 800 }).map((length) => "\n".repeat(length)) },
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 100 }).map((length) => `${"\u3000\t\u2003".repeat(length)}\n`) }
+)
+
+/**
+ * Lines that end with punctuation, formulas and fences before lines that begin with slashes, which o200k takes into one
+ * piece with what comes before.
+ */
+const slashed = fc.array(
+  fc.tuple(
+    fc.constantFrom("", "/", "/", "//", "/*", "/**/*", "/=", "/ "),
+    fc.constantFrom("", "A b", "A is the set", "usr/bin/env is there", "思。", "x = y"),
+    fc.constantFrom("", ".", ";", "{", " $", " };", "*/", "$$\nx = y\n$$", "\\[ a = b \\]", "```js\nf(x)\n```", "。"),
+    between
+  ),
+  { minLength: 1, maxLength: 60 }
+).map((lines) => lines.flat().join(""))
+
+const cases = fc.record({
+  text: fc.oneof({ weight: 3, arbitrary: reasoning }, { weight: 2, arbitrary: slashed }),
+  options
+})
 
 const cutCases = cases.chain(({ text, options }) => cuts(text).map((chunks) => ({ text, options, chunks })))
 
@@ -88,6 +112,17 @@ law("bound: at most eta tokens are kept", cutCases, ({ chunks, options }) => {
   const tokens = options.counting.count(kept)
   assert.ok(tokens <= options.eta, `${tokens} of ${options.eta} tokens: ${JSON.stringify(kept)}`)
 }, 600)
+
+law(
+  "bound: slashes that begin a line are counted with the punctuation before them",
+  fc.record({ text: slashed, eta: fc.integer({ min: 4, max: 60 }) }),
+  ({ text, eta }) => {
+    // With these shares, eta is filled.
+    const { kept } = cutting([text], { eta, counting: o200k, from: 1, late: 1 })
+    assert.ok(o200k.count(kept) <= eta, `${o200k.count(kept)} of ${eta} tokens: ${JSON.stringify(kept)}`)
+  },
+  2000
+)
 
 /** What may be held back: blanks, what follows a newline, half a character, and, near eta, the word being written. */
 const mayWait = (held: string, near: boolean): boolean =>
@@ -268,6 +303,47 @@ test("make: shares of one cut at eta alone", () => {
   const text = `${wordsOf(97)}. So.\n\nSo. ${wordsOf(9)}`
   const { kept } = cutting([text], { eta: 100, counting: words, from: 1, late: 1 })
   assert.equal(kept, `${wordsOf(97)}. So.\n\nSo. so`)
+})
+
+test("make: a slash behind punctuation on the line before belongs to it, and eta is not passed", () => {
+  for (const text of ["$$\nx\n$$\n/A b c d", "x = 1;\n// so\n// on", "x $\n/**/*", ".\n/\n/\n//\n/ so"]) {
+    for (let eta = 4; eta < 16; eta++) {
+      const whole = cutting([text], { eta, counting: o200k })
+      const { kept, dropped, unread } = cutting(everyCodeUnit(text), { eta, counting: o200k })
+      assert.deepEqual([kept, dropped + unread], [whole.kept, whole.dropped])
+      assert.ok(o200k.count(kept) <= eta, JSON.stringify([kept, eta]))
+    }
+  }
+})
+
+test("make: blanks and newlines that do not fit are cut off behind the word", () => {
+  for (const blanks of ["\u3000\t\u2003".repeat(400), `\u3000${"\n".repeat(9000)}`]) {
+    const text = `So it is${blanks}\nand on.`
+    for (const chunks of [[text], everyCodeUnit(text)]) {
+      const { kept, rank: found } = cutting(chunks, { eta: 200, counting: o200k })
+      assert.equal(kept, "So it is")
+      assert.equal(found, rank.word)
+    }
+  }
+})
+
+test("make: where eta is tiny, what may not fit with the blanks behind it waits", () => {
+  for (
+    const text of [
+      "\r\n//\u3000\r\nHowever, it ends!",
+      "a\u{12000}b",
+      "//\u{12000}\n/",
+      "\u{12000}\u{12000}",
+      "/\u0301/"
+    ]
+  ) {
+    for (let eta = 4; eta < 12; eta++) {
+      const whole = cutting([text], { eta, counting: o200k })
+      const { kept, rank, dropped, unread } = cutting(everyCodeUnit(text), { eta, counting: o200k })
+      assert.deepEqual([kept, rank, dropped + unread], [whole.kept, whole.rank, whole.dropped])
+      assert.ok(o200k.count(kept) <= eta, JSON.stringify([kept, eta]))
+    }
+  }
 })
 
 test("end: reasoning that ends by itself is kept, whatever it has come to", () => {
