@@ -6,9 +6,10 @@
  * npm run bench -- server 2000 3
  * ```
  *
- * On Node 24.21, 2 cores: 1.6 to 2 × as fast as openai 7.55.0 at one event a read, where reading takes most of it, 3.3 to
- * 3.7 × at 1460 bytes and at 16 KiB, and 2.3 to 2.7 × on recorded answers, which are short; an event of 8 MB takes as long
- * for each MB as one of 1 MB.
+ * On Node 24.21, 2 cores: 3.2 to 3.4 × as fast as openai 7.55.0 at one event a read, 6.7 to 8 × at 1460 bytes and at
+ * 16 KiB. On recorded answers, half of which have less than twenty events, 2.2 to 2.5 × at one event a read, where the
+ * request itself takes as long as what comes of it, and 3.3 to 5 × else. An event of 8 MB takes as long for each MB as one
+ * of 1 MB.
  *
  * It reads answers that it writes itself and, where `INFTYTHINK_STREAMS` names their folder, recorded ones, as often as
  * it takes to have as many events. Times are microseconds for each event: a read of the network has one event, 1460

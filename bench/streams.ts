@@ -6,7 +6,7 @@
  * npm run bench -- streams 20000 3
  * ```
  *
- * On Node 24.21, 2 cores, a parser makes the stream 2.1 to 2.9 × as long at one delta an array, 4 to 5.5 × at sixteen
+ * On Node 24.21, 2 cores, a parser makes the stream 2.1 to 3.1 × as long at one delta an array, 4 to 6 × at sixteen
  * (where the stream alone takes less for a delta than to join it to another), 1.5 × in a loop of `for await`, less than 1 ×
  * there at sixteen, because it joins them, and 1.1 × in a TransformStream.
  *
