@@ -164,8 +164,8 @@ test("check: with replace, its tags are made harmless and counted", () => {
 })
 
 test("check: with replace, a tag that cannot be replaced is one too many", () => {
-  const dialect = { ...Dialect.v1, sections: [{ name: "reasoning", open: "[a]", close: "[b]", newlines: [] }] }
-  assert.equal(reason(check("a[b]", { dialect, tags: "replace" })), "summary-with-tag")
+  const dialect = { ...Dialect.v1, sections: [{ name: "reasoning", open: "§", close: "¶", newlines: [] }] }
+  assert.equal(reason(check("a¶", { dialect, tags: "replace" })), "summary-with-tag")
 })
 
 const boxes: ReadonlyArray<readonly [summary: string, conclusion: string, isLeak: boolean]> = [
