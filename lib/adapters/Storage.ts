@@ -31,7 +31,7 @@ interface Fields {
   readonly file: string
   /** A sentence that reads "Cannot …: …". */
   readonly message: string
-  /** What lies behind. */
+  /** What lies behind; left out where the file is an address. */
   readonly cause?: unknown
 }
 
@@ -203,8 +203,10 @@ export const nameOf = (file: string): string => isAddress(file) ? file.replace(/
 export const errorOf = (action: "read" | "write", path: string, cause: unknown, at = ""): StorageError => {
   if (cause instanceof StorageError) return cause
   const file = nameOf(path)
+  // What lies behind an error of `fetch` may hold the whole address.
+  const behind = isAddress(path) ? {} : { cause }
   const error = (reason: StorageError["reason"], state: string): StorageError =>
-    new StorageError({ reason, file, message: `Cannot ${action} ${file}: ${at}${state}`, cause })
+    new StorageError({ reason, file, message: `Cannot ${action} ${file}: ${at}${state}`, ...behind })
   const platform = isPlatformError(cause) ? cause.reason : undefined
   switch (platform?._tag) {
     case "NotFound":

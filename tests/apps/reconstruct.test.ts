@@ -393,7 +393,7 @@ test("reconstruct: the table says what this run spent, and beside it what all ru
 test("reconstruct: a try that broke off is counted, too", async () => {
   const folder = makeFolder()
   writeFileSync(join(folder, "in.jsonl"), linesOf([2]))
-  await using server = await serve((_, index) => index < 2 ? { breaksOffBehind: "word ".repeat(400) } : "* s")
+  await using server = await serve((_, index) => index < 2 ? { endsBehind: "word ".repeat(400) } : "* s")
   const ran = await run(folder, ["reconstruct", "in.jsonl", "--out", "out.jsonl", ...asking(server.baseUrl)])
   assert.equal(ran.code, 0, ran.stderr)
   assert.equal(server.asked.length, 3)

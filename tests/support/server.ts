@@ -20,8 +20,11 @@ export interface Server extends AsyncDisposable {
   readonly asked: ReadonlyArray<Asked>
 }
 
-/** What a server does with a request: answers with a text, refuses with a status, or breaks off behind some of a text. */
-export type Answer = string | number | { readonly breaksOffBehind: string }
+/**
+ * What a server does with a request: answers with a text, refuses with a status, hangs up behind some of a text, or ends
+ * behind it and gives no reason.
+ */
+export type Answer = string | number | { readonly breaksOffBehind: string } | { readonly endsBehind: string }
 
 /** Starts a server that answers each request as `answer` says, and remembers the last requests, all by default. */
 export const serve = async (
@@ -42,6 +45,7 @@ export const serve = async (
     if (typeof said === "number") return response.writeHead(said).end()
     response.writeHead(200, { "content-type": "text/event-stream" })
     if (typeof said === "string") return response.end(events(delta({ content: said }), delta({}, "stop"), "[DONE]"))
+    if ("endsBehind" in said) return response.end(events(delta({ content: said.endsBehind })))
     response.write(events(delta({ content: said.breaksOffBehind })), () => response.destroy())
   })
   const loopback = await listenOn(server)
