@@ -6,10 +6,10 @@
  * npm run bench -- live 200 3 100
  * ```
  *
- * On Node 24.21, 2 cores of which one was busy, `Promise.reason` added 1.2 ms to the first delta and 2 µs to each, OpenAi
- * alone 0.7 ms and 3 µs. A thousand reasoners took 57 KB each, of which 4 are the scripted answer's, and 43 µs for each
- * event, where bare loops took 9: no function takes more than a twentieth of it, the garbage collector a seventh, and the
- * rest goes to caches, since what one reasoner holds is gone from them when it has its turn again.
+ * On Node 24.21, 2 cores, `Promise.reason` added 0.9 ms to the first delta and 3 µs to each, OpenAi alone 0.5 ms and
+ * 0.4 µs. A thousand reasoners took 55 KB each, of which 4 are the scripted answer's, and 33 µs for each event, OpenAi alone
+ * 16, where bare loops took 4: no function takes more than a twentieth of it, the garbage collector a seventh, and the rest
+ * goes to caches, since what one reasoner holds is gone from them when it has its turn again.
  *
  * The server is a loopback one in another process. The bare loop decodes, splits at blank lines and parses JSON, and
  * knows no failure. The reasoners at once read from a scripted `fetch`, which stops in the midst of all answers while
