@@ -170,9 +170,9 @@ export class ReasonerError extends Base {}
 /**
  * Reasons about a question, or goes on from a saved state, to the end. Throws a RangeError for a bad option.
  *
- * Dialect, eta, gamma, carry and guide are those of the state, where they are left out; other options are
- * not saved. A state that is asked to go on does so, whatever it came to, unless it concluded: one that was exhausted only
- * where the limits now allow it, and one that made no progress as if it had.
+ * Dialect, eta, gamma, carry and guide are those of the state, where they are left out; other options are not saved. A
+ * state that is asked to go on does so, whatever it came to, unless it concluded: one that was exhausted only where the
+ * limits now allow it, and one that made no progress as if it had.
  */
 export const reason = (
   from: Question | State,

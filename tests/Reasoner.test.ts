@@ -571,6 +571,12 @@ test("Exhausted: by tokens, of which a request asks for what is left", async () 
   assert.deepEqual([state.meter.inputTokens, state.meter.outputTokens], [200, 100])
 })
 
+test("limits: no part of a token is asked for", async () => {
+  const { layer, requests } = scripted(thinking("So.", "Done."))
+  await solved("q", layer, { ...v1, limits: { tokens: 100.5 } })
+  assert.deepEqual(requests.map(({ maxTokens }) => maxTokens), [100])
+})
+
 test("Exhausted: no token is left to begin with", async () => {
   const { layer, requests } = scripted(summed("s1"))
   const { outcome } = await solved("q", layer, { ...v1, limits: { tokens: 0 } })

@@ -33,6 +33,11 @@ const summarize = async (replies: ReadonlyArray<Reply>, tries?: number, changed:
 const reasonOf = (exit: Exit.Exit<Result.Result<Summary.Checked, { readonly reason: string }>, unknown>): string =>
   Exit.isSuccess(exit) && Result.isFailure(exit.value) ? exit.value.failure.reason : "no rejection"
 
+test("summarize: tries that are no number are not endless", async () => {
+  const { exit, requests } = await summarize(["", "* six times seven"], NaN)
+  assert.deepEqual([reasonOf(exit), requests.length], ["summary-empty", 1])
+})
+
 test("summarize: a summary that passes is taken, trimmed, with its tokens", async () => {
   const { exit, requests } = await summarize([" * six times seven\n"])
   assert.deepEqual(

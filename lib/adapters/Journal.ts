@@ -61,7 +61,7 @@ export interface Journal {
 
 /** How requests are known. */
 export interface RecordOptions {
-  /** What answers depend on beside the model's name and the request: the API that is asked, or a template; nothing by default. */
+  /** What answers depend on beside the model's name and the request, as the API that is asked; nothing by default. */
   readonly variant?: string
 }
 

@@ -76,7 +76,7 @@ export const parse = (
   { maxLineBytes = MOST, ...columns }: Omit<ReadOptions, "onRead"> = {}
 ): ReadonlyArray<Result.Result<Sample, Rejection.Rejection>> => {
   const file = Storage.nameOf(path)
-  const id = element === undefined ? {} : { id: `${Record.nameOf(file, columns.root)}#${element}` }
+  const id = element === undefined ? {} : { id: `${Record.labelOf(file, columns.root)}#${element}` }
   const place = { file, line: number, ...id }
   const reject = (reason: Rejection.Reason, detail: string) => [Result.fail(Rejection.make(reason, detail, place))]
   if (bytes === undefined) return reject("line-too-long", `The line has ${length} bytes, more than ${maxLineBytes}`)

@@ -676,10 +676,10 @@ const makeId = (
 ): string =>
   file === undefined || line === undefined
     ? `record-${hash(`${reasoning}\n${conclusion}`)}`
-    : `${nameOf(file, root)}:${line}`
+    : `${labelOf(file, root)}:${line}`
 
-/** What a file is called in ids. */
-export const nameOf = (file: string, root?: string): string =>
+/** What a file is called in ids that are made. */
+export const labelOf = (file: string, root?: string): string =>
   root !== undefined && file.startsWith(root) ? file.slice(root.length) : file.split(/[/\\]/).at(-1)!
 
 /** FNV-1a over UTF-16 code units. */

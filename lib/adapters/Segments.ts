@@ -152,9 +152,7 @@ export interface Work {
 /** Lines of a file, as a thread is given them. */
 export interface Batch {
   readonly file: string
-  readonly numbers: ReadonlyArray<number>
-  readonly elements: ReadonlyArray<number | undefined>
-  readonly lengths: ReadonlyArray<number>
+  readonly lines: ReadonlyArray<Omit<Jsonl.Line, "bytes">>
   /** Where each line ends in the bytes, and the next begins; undefined where it is too long, and has none. */
   readonly ends: ReadonlyArray<number | undefined>
   readonly bytes: Uint8Array<ArrayBuffer>
@@ -168,9 +166,7 @@ export const pack = (file: string, lines: ReadonlyArray<Jsonl.Line>): Batch => {
   lines.forEach(({ bytes }, i) => bytes && all.set(bytes, ends[i]! - bytes.length))
   return {
     file,
-    numbers: lines.map(({ number }) => number),
-    elements: lines.map(({ element }) => element),
-    lengths: lines.map(({ length }) => length),
+    lines: lines.map(({ bytes: _, ...line }) => line),
     ends,
     bytes: all
   }
@@ -182,11 +178,9 @@ export const makeReader = (
   tokenizer: Recount.Options
 ): (batch: Batch) => ReadonlyArray<Read> => {
   const segment = makeSegmenter(options)
-  return ({ file, numbers, elements, lengths, ends, bytes }) => {
+  return ({ file, lines, ends, bytes }) => {
     let start = 0
-    return numbers.flatMap((number, i) => {
-      const element = elements[i]
-      const line = { number, length: lengths[i]!, ...element !== undefined && { element } }
+    return lines.flatMap((line, i) => {
       const end = ends[i]
       if (end === undefined) return segment(Jsonl.parse(line, file, options), tokenizer)
       const part = bytes.subarray(start, end)

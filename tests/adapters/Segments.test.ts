@@ -5,7 +5,7 @@ import * as Result from "effect/Result"
 import * as Stream from "effect/Stream"
 import fc from "fast-check"
 import assert from "node:assert/strict"
-import { readFileSync, writeFileSync } from "node:fs"
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { test } from "node:test"
 import { Worker } from "node:worker_threads"
@@ -231,6 +231,18 @@ testIn("read: where no number is named, a small file starts no thread, and where
     await readAll(input, { eta: 512, ...workers !== undefined && { workers } })
     assert.equal(await nextThread() - before - 1, started, `${workers}`)
   }
+})
+
+testIn("read: a thread makes the ids that tell files and elements of an array apart", async (folder) => {
+  const nameless = '{"question":"Is it?","reasoning":"Hm.","conclusion":"Yes."}'
+  for (const name of ["a", "b"]) {
+    mkdirSync(join(folder, name))
+    writeFileSync(join(folder, name, "x.jsonl"), `${nameless}\n`)
+    writeFileSync(join(folder, name, "y.json"), `[${nameless}, ${nameless}]`)
+  }
+  const { seen } = await readAll(folder, { eta: 64, workers: 1 })
+  const ids = ["a/x.jsonl:1", "a/y.json#1", "a/y.json#2", "b/x.jsonl:1", "b/y.json#1", "b/y.json#2"]
+  assert.deepEqual(seen.map((read) => Result.isSuccess(read) ? read.success.sample.id : read.failure), ids)
 })
 
 testIn(
